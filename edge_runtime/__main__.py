@@ -1,0 +1,216 @@
+"""The ``edge-runtime`` command: parse, call one function, render what it returns."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from edge_runtime import __version__
+from edge_runtime.console import Outcome, show, show_bug, show_error
+from edge_runtime.contract.errors import EXIT_CODES, EdgepackError, UsageError
+
+Command = Callable[[argparse.Namespace], Outcome]
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are typed errors."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raise instead of printing and exiting."""
+        raise UsageError(
+            f"{self.prog}: {message}", hint=f"See {self.prog} --help", command=self.prog
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: the arguments without the program's name; by default the process's own.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in arguments
+    try:
+        options = build_parser().parse_args(arguments)
+        show(options.run(options), as_json=as_json, on_stderr=_rows_on_stdout(options))
+    except EdgepackError as error:
+        show_error(error, as_json=as_json)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_CODES["done"]
+    except KeyboardInterrupt:
+        return 128 + 2
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback reaches a user
+        show_bug(error, as_json=as_json)
+        return EXIT_CODES["bug"]
+    return EXIT_CODES["done"]
+
+
+def _rows_on_stdout(options: argparse.Namespace) -> bool:
+    return getattr(options, "output", None) == "-"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the whole command line; imports nothing that a command needs."""
+    parser = _Parser(
+        prog="edge-runtime",
+        description="Verify, install and run signed model bundles on this device, offline.",
+        epilog=_examples("trust add release.pub", "install fraud-1.4.0.oci.tar"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"edge-runtime {__version__}")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--store",
+        metavar="DIR",
+        help="where models live; else $EDGE_STORE, else /var/lib/edge-runtime if it exists, "
+        "else a directory of the user",
+    )
+    shared.add_argument("--json", action="store_true", help="print one JSON object")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    adder = _Adder(commands, shared)
+    _add_trust(adder)
+    _add_bundle_commands(adder)
+    _add_model_commands(adder)
+    return parser
+
+
+class _Adder:
+    """Adds commands that share ``--store`` and ``--json`` and end their help with examples."""
+
+    def __init__(
+        self, commands: argparse._SubParsersAction[_Parser], shared: argparse.ArgumentParser
+    ) -> None:
+        self._commands = commands
+        self._shared = shared
+
+    def add(
+        self, name: str, summary: str, function: str, examples: tuple[str, str], prefix: str = ""
+    ) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = self._commands.add_parser(
+            name,
+            parents=[self._shared],
+            help=summary[0].lower() + summary[1:].rstrip("."),
+            description=summary,
+            epilog=_examples(*(f"{prefix}{name}{' ' if e else ''}{e}" for e in examples)),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.set_defaults(run=_lazily(function))
+        return parser
+
+    def group(self, name: str, summary: str, examples: tuple[str, str]) -> _Adder:
+        parser = self._commands.add_parser(
+            name,
+            help=summary[0].lower() + summary[1:].rstrip("."),
+            description=summary,
+            epilog=_examples(*(f"{name} {example}" for example in examples)),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        inner = parser.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+        return _Adder(inner, self._shared)
+
+
+def _lazily(function: str) -> Command:
+    """Return a command that imports its code when it runs: ``--help`` must not wait for numpy."""
+
+    def run(options: argparse.Namespace) -> Outcome:
+        from edge_runtime import commands
+
+        command: Command = getattr(commands, function)
+        return command(options)
+
+    return run
+
+
+def _examples(*lines: str) -> str:
+    return "\n".join(["examples:", *(f"  edge-runtime {line}" for line in lines)])
+
+
+def _add_trust(adder: _Adder) -> None:
+    group = adder.group(
+        "trust",
+        "Say whose signatures this device believes.",
+        ("add release.pub", "list"),
+    )
+    add = group.add(
+        "add",
+        "Trust a public key from now on.",
+        "trust_add",
+        ("release.pub", "release.pub --store /var/lib/edge-runtime"),
+        prefix="trust ",
+    )
+    add.add_argument("key", metavar="RELEASE.PUB", help="public key in PEM")
+    group.add("list", "List the trusted keys.", "trust_list", ("", "--json"), prefix="trust ")
+    remove = group.add(
+        "remove",
+        "Trust a key no longer; what is installed stays.",
+        "trust_remove",
+        ("3f2a9c01", "3f2a9c01 --json"),
+        prefix="trust ",
+    )
+    remove.add_argument("fingerprint", metavar="FINGERPRINT", help="or the start of it")
+
+
+def _add_bundle_commands(adder: _Adder) -> None:
+    adder.add("probe", "Show what this device is.", "probe", ("", "--json"))
+    verify = adder.add(
+        "verify",
+        "Check a bundle's signatures and every byte in it.",
+        "verify",
+        ("fraud-1.4.0.oci.tar", "fraud-1.4.0.oci.tar --trust release.pub"),
+    )
+    verify.add_argument("bundle", metavar="BUNDLE", help="a .oci.tar file or layout directory")
+    verify.add_argument(
+        "--trust",
+        metavar="PUB",
+        action="append",
+        help="believe this key instead of the store's; may be repeated",
+    )
+    install = adder.add(
+        "install",
+        "Verify a bundle, prove it on this chip, and make it the one that serves.",
+        "install",
+        ("fraud-1.4.0.oci.tar", "/media/usb/fraud-1.4.0.oci.tar --json"),
+    )
+    install.add_argument("bundle", metavar="BUNDLE", help="a .oci.tar file or layout directory")
+
+
+def _add_model_commands(adder: _Adder) -> None:
+    status = adder.add("status", "Show what is installed and serves.", "status", ("", "fraud --json"))
+    _add_ref(status)
+    predict = adder.add(
+        "predict",
+        "Predict every row of a table.",
+        "predict",
+        ("fraud --input rows.csv --output answers.csv", "fraud --input - --output - <rows.csv"),
+    )
+    _add_ref(predict)
+    predict.add_argument("--input", required=True, metavar="FILE", help="rows, or - for stdin")
+    predict.add_argument("--output", required=True, metavar="FILE", help="answers, or - for stdout")
+    for side in ("input", "output"):
+        predict.add_argument(
+            f"--{side}-format",
+            choices=("csv", "jsonl", "npz"),
+            help="default: by the suffix; csv for a stream",
+        )
+    metrics = adder.add(
+        "metrics", "Show what the models did on this device.", "metrics", ("fraud", "fraud --json")
+    )
+    _add_ref(metrics)
+
+
+def _add_ref(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "ref",
+        metavar="REF",
+        nargs="?",
+        help="NAME or NAME@VERSION; may be left out when one model is installed",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

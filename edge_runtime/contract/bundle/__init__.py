@@ -1,0 +1,1 @@
+"""The bundle: archive, manifest, signature, and the one way to trust them."""

@@ -1,0 +1,78 @@
+"""What must hold inside a manifest and between its fields, beyond their types."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from edge_runtime.contract.bundle.manifest import (
+    MANIFEST_NAME,
+    SIGNATURE_NAME,
+    Manifest,
+    is_version,
+)
+from edge_runtime.contract.errors import ManifestInvalid
+from edge_runtime.contract.versions import release_numbers
+
+Value = TypeVar("Value")
+
+
+def require(value: Value, rule: Callable[[Value], bool], wanted: str) -> Value:
+    """Return the value if the rule holds for it.
+
+    Raises:
+        ManifestInvalid: when it does not.
+    """
+    if not rule(value):
+        raise ManifestInvalid(
+            f"{MANIFEST_NAME} must have {wanted}, found {str(value)[:80]!r}",
+            hint="Build the bundle again with a packager of this format.",
+            expected=wanted,
+            found=str(value)[:80],
+        )
+    return value
+
+
+def is_release(text: str) -> bool:
+    """Tell whether a text is a version that can be compared.
+
+    One without a number would count as older than everything, and so be let through.
+    """
+    return is_version(text) and release_numbers(text) != ()
+
+
+def check_consistent(manifest: Manifest) -> None:
+    """Require that every name used in a manifest is declared in it, and each once.
+
+    Raises:
+        ManifestInvalid: when one is not.
+    """
+    _check_paths([entry.path for entry in manifest.files])
+    paths = {entry.path for entry in manifest.files}
+    for needed in (manifest.golden.file, *(v.model_file for v in manifest.variants)):
+        require(needed, paths.__contains__, "a file of the signed table")
+    inputs = _unique([spec.name for spec in manifest.interface.inputs], "inputs")
+    outputs = _unique([spec.name for spec in manifest.interface.outputs], "outputs")
+    _unique([column.name for column in manifest.interface.columns], "columns")
+    for column in manifest.interface.columns:
+        require(column.input, inputs.__contains__, "an input of the graph")
+    for output in manifest.interface.roles.values():
+        require(output, outputs.__contains__, "an output of the graph")
+    for variant in manifest.variants:
+        require(set(variant.tolerances), outputs.__eq__, "a tolerance for every output")
+
+
+def _check_paths(paths: list[str]) -> None:
+    """Refuse paths that cannot all be files side by side, on any file system."""
+    taken = [MANIFEST_NAME, SIGNATURE_NAME, *(path.casefold() for path in paths)]
+    files = _unique(taken, "files, whatever their case")
+    parents = {str(parent) for path in taken for parent in PurePosixPath(path).parents}
+    require(files & parents, lambda both: not both, "no file that is a directory too")
+
+
+def _unique(names: list[str], what: str) -> set[str]:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    require(twice, lambda found: not found, f"different names of {what}")
+    return set(names)

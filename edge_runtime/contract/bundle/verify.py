@@ -1,0 +1,350 @@
+"""The one way to trust a bundle: signature, then manifest, then the table, then every byte.
+
+``verify_bundle`` alone makes a ``VerifiedBundle``, and no byte of a payload leaves it without
+having been hashed against its signed digest. ``open_installed`` does the same for a directory
+whose manifest digest was recorded at install.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from edge_runtime.contract.bundle.archive import (
+    CHUNK,
+    Layout,
+    blob_name,
+    open_layout,
+    read_entry,
+)
+from edge_runtime.contract.bundle.digests import checked, sha256_hex
+from edge_runtime.contract.bundle.files import open_plain, write_plain
+from edge_runtime.contract.bundle.manifest import (
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    SIGNATURE_NAME,
+    FileEntry,
+    Manifest,
+)
+from edge_runtime.contract.bundle.manifest_json import parse_manifest
+from edge_runtime.contract.bundle.oci import Layer, read_targets
+from edge_runtime.contract.bundle.signature import (
+    MAX_SIGNATURE_BYTES,
+    PublicKey,
+    verify_signature,
+)
+from edge_runtime.contract.errors import (
+    DigestMismatch,
+    FilesMismatch,
+    MixedBundle,
+    SignatureMissing,
+    StoreCorrupt,
+)
+
+_SEAL = object()
+
+
+class VerifiedPackage:
+    """One target's files, each of which is hashed whenever it is read.
+
+    Attributes:
+        manifest: what was signed.
+        digest: sha256 in hex of ``manifest.json``; it names the package everywhere.
+        signer: fingerprint of the key that signed; empty for an installed package, whose
+            signature was checked at install.
+    """
+
+    def __init__(
+        self,
+        seal: object,
+        manifest: Manifest,
+        digest: str,
+        signer: str,
+        chunks: Callable[[FileEntry], Iterator[bytes]],
+    ) -> None:
+        if seal is not _SEAL:
+            message = "a VerifiedPackage is made by verify_bundle or open_installed only"
+            raise TypeError(message)
+        self.manifest = manifest
+        self.digest = digest
+        self.signer = signer
+        self._chunks = chunks
+
+    def read(self, path: str) -> bytes:
+        """Return a signed file whole, verified.
+
+        Raises:
+            FilesMismatch: when no such file was signed.
+            DigestMismatch: when its bytes are not the signed ones.
+        """
+        entry = self.manifest.file(path)
+        if entry is None:
+            raise _files_mismatch({path}, set(), self.manifest.target.name)
+        return b"".join(checked(self._chunks(entry), entry))
+
+    def check(self) -> None:
+        """Hash every signed file.
+
+        Raises:
+            DigestMismatch: when bytes are not the signed ones.
+            BlobMissing: when one is not there.
+        """
+        for entry in self.manifest.files:
+            for _ in checked(self._chunks(entry), entry):
+                pass
+
+
+class BundledPackage(VerifiedPackage):
+    """One target inside a bundle, with the two files that its table does not list."""
+
+    def __init__(
+        self,
+        seal: object,
+        signed: _Signed,
+        chunks: Callable[[FileEntry], Iterator[bytes]],
+    ) -> None:
+        super().__init__(
+            seal, signed.manifest, sha256_hex(signed.manifest_bytes), signed.signer, chunks
+        )
+        self._signed = signed
+
+    def extract(self, directory: Path) -> None:
+        """Copy the package into an empty directory, hashing on the way.
+
+        The files' bytes are durable then; their directories are the caller's to sync.
+
+        On any error the directory holds unverified leftovers and must be thrown away.
+
+        Raises:
+            DigestMismatch: when bytes are not the signed ones.
+            OSError: when the directory cannot be written.
+        """
+        for entry in self.manifest.files:
+            write_plain(directory / entry.path, checked(self._chunks(entry), entry))
+        write_plain(directory / MANIFEST_NAME, [self._signed.manifest_bytes])
+        write_plain(directory / SIGNATURE_NAME, [self._signed.signature_bytes])
+
+
+class VerifiedBundle:
+    """A bundle whose every target is signed by a trusted key; only ``verify_bundle`` makes it.
+
+    Attributes:
+        packages: the targets, in the order of their names.
+    """
+
+    def __init__(
+        self, seal: object, layout: Layout, packages: tuple[BundledPackage, ...]
+    ) -> None:
+        if seal is not _SEAL:
+            message = "a VerifiedBundle is made by verify_bundle only"
+            raise TypeError(message)
+        self.packages = packages
+        self._layout = layout
+
+    def __enter__(self) -> VerifiedBundle:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._layout.close()
+
+    def check(self) -> None:
+        """Hash every signed file of every target.
+
+        Raises:
+            DigestMismatch: when bytes are not the signed ones.
+            BlobMissing: when one is not there.
+        """
+        for package in self.packages:
+            package.check()
+
+
+@dataclass(frozen=True)
+class _Signed:
+    """One target after its signature held: all that decisions are made by."""
+
+    manifest: Manifest
+    manifest_bytes: bytes
+    signature_bytes: bytes
+    signer: str
+
+
+def verify_bundle(path: Path, keys: Sequence[PublicKey]) -> VerifiedBundle:
+    """Verify a bundle file or directory against trusted keys.
+
+    Signatures, manifests and the tables of files are verified now; payloads are hashed against
+    their signed digests whenever they are read or extracted, or all at once by ``check``.
+
+    Raises:
+        BundleError: one leaf for each way in which a bundle cannot be believed.
+    """
+    layout = open_layout(path)
+    try:
+        signed = [_verify_target(layout, layers, keys) for layers in read_targets(layout)]
+        _check_whole(signed)
+    except BaseException:
+        layout.close()
+        raise
+
+    def chunks(entry: FileEntry) -> Iterator[bytes]:
+        return layout.chunks(blob_name(entry.sha256))
+
+    signed.sort(key=lambda item: item.manifest.target.name)
+    packages = tuple(BundledPackage(_SEAL, item, chunks) for item in signed)
+    return VerifiedBundle(_SEAL, layout, packages)
+
+
+def _verify_target(
+    layout: Layout, layers: Mapping[str, Layer], keys: Sequence[PublicKey]
+) -> _Signed:
+    if SIGNATURE_NAME not in layers:
+        raise SignatureMissing(
+            f"every target carries {SIGNATURE_NAME}, found one with only {sorted(layers)[:5]}",
+            hint="Sign the bundle first: packager sign BUNDLE --key release.key",
+            expected=SIGNATURE_NAME,
+            found=sorted(layers),
+        )
+    signature_bytes = _blob(layout, layers[SIGNATURE_NAME], MAX_SIGNATURE_BYTES)
+    digests, key = verify_signature(signature_bytes, keys)
+    if MANIFEST_NAME not in layers or MANIFEST_NAME not in digests:
+        raise _files_mismatch({MANIFEST_NAME}, set(), "a target")
+    manifest_bytes = _blob(layout, layers[MANIFEST_NAME], MAX_MANIFEST_BYTES)
+    manifest_entry = FileEntry(MANIFEST_NAME, len(manifest_bytes), digests[MANIFEST_NAME])
+    manifest = parse_manifest(b"".join(checked(iter([manifest_bytes]), manifest_entry)))
+    _check_table(manifest, digests, layers)
+    return _Signed(manifest, manifest_bytes, signature_bytes, key.fingerprint)
+
+
+def _blob(layout: Layout, layer: Layer, limit: int) -> bytes:
+    data = read_entry(layout, blob_name(layer.digest), limit)
+    entry = FileEntry(layer.path, layer.size, layer.digest)
+    return b"".join(checked(iter([data]), entry))
+
+
+def _check_table(
+    manifest: Manifest, digests: Mapping[str, str], layers: Mapping[str, Layer]
+) -> None:
+    """Require that layers, signed digests and the manifest's table are the same files."""
+    table = {(entry.path, entry.sha256, entry.size) for entry in manifest.files}
+    present = {
+        (layer.path, layer.digest, layer.size)
+        for path, layer in layers.items()
+        if path not in (MANIFEST_NAME, SIGNATURE_NAME)
+    }
+    signed = {(path, digest) for path, digest in digests.items() if path != MANIFEST_NAME}
+    target = manifest.target.name
+    if table != present:
+        raise _files_mismatch(_paths(table - present), _paths(present - table), target)
+    listed = {(path, digest) for path, digest, _ in table}
+    if listed != signed:
+        raise _files_mismatch(_paths(signed - listed), _paths(listed - signed), target)
+
+
+def _paths(items: set[tuple[str, str, int]] | set[tuple[str, str]]) -> set[str]:
+    return {item[0] for item in items}
+
+
+def _files_mismatch(wanted: set[str], extra: set[str], target: str) -> FilesMismatch:
+    parts = [f"{', '.join(sorted(wanted))} absent or different"] if wanted else []
+    parts += [f"{', '.join(sorted(extra))} present but not signed so"] if extra else []
+    return FilesMismatch(
+        f"the files of {target} must be exactly the signed ones, found {' and '.join(parts)}",
+        hint="Fetch the bundle again; if it stays so, build it again.",
+        target=target,
+        expected=sorted(wanted),
+        found=sorted(extra),
+    )
+
+
+def _check_whole(signed: Sequence[_Signed]) -> None:
+    """Refuse targets of different releases under one roof: each alone may be validly signed."""
+    identities = {
+        (item.manifest.name, item.manifest.version, item.manifest.release) for item in signed
+    }
+    names = [item.manifest.target.name for item in signed]
+    if len(identities) > 1 or len(set(names)) != len(names):
+        shown = sorted(f"{name} {version} ({release})" for name, version, release in identities)
+        raise MixedBundle(
+            "the targets of a bundle share one name, version and release and differ in target; "
+            f"found {', '.join(shown)} for {', '.join(names)}",
+            hint="Use the bundle as the packager wrote it.",
+            expected="one release",
+            found=shown,
+        )
+
+
+# --- installed packages --------------------------------------------------------------------
+
+
+def open_installed(directory: Path, digest: str) -> VerifiedPackage:
+    """Open an installed package whose manifest digest was recorded when it was installed.
+
+    Every file is hashed when it is read; ``check`` hashes all. Links are never followed.
+
+    Raises:
+        StoreCorrupt: when the directory does not hold exactly the installed files.
+        DigestMismatch: when the manifest is not the recorded one.
+    """
+    manifest_bytes = b"".join(_file_chunks(directory / MANIFEST_NAME, MAX_MANIFEST_BYTES))
+    if sha256_hex(manifest_bytes) != digest:
+        raise DigestMismatch(
+            f"{directory.name}/{MANIFEST_NAME} must have sha256 {digest[:16]}…, "
+            f"found {sha256_hex(manifest_bytes)[:16]}…",
+            hint="Install the bundle again: edge-runtime install BUNDLE",
+            expected=digest,
+            found=sha256_hex(manifest_bytes),
+        )
+    manifest = parse_manifest(manifest_bytes)
+    _check_directory(directory, manifest)
+
+    def chunks(entry: FileEntry) -> Iterator[bytes]:
+        return _file_chunks(directory / entry.path, entry.size)
+
+    return VerifiedPackage(_SEAL, manifest, digest, "", chunks)
+
+
+def _check_directory(directory: Path, manifest: Manifest) -> None:
+    wanted = {entry.path for entry in manifest.files} | {MANIFEST_NAME, SIGNATURE_NAME}
+    found = {
+        path.relative_to(directory).as_posix()
+        for path in directory.rglob("*")
+        if not path.is_dir() or path.is_symlink()
+    }
+    if found != wanted:
+        raise StoreCorrupt(
+            f"{directory.name} must hold {len(wanted)} files, "
+            f"absent: {sorted(wanted - found)}, unknown: {sorted(found - wanted)}",
+            hint="Install the bundle again: edge-runtime install BUNDLE",
+            expected=sorted(wanted),
+            found=sorted(found),
+        )
+
+
+def _file_chunks(path: Path, limit: int) -> Iterator[bytes]:
+    """Yield a file's bytes: a regular file with one name, and not through a link."""
+    try:
+        with open_plain(path) as stream:
+            facts = os.fstat(stream.fileno())
+            if facts.st_nlink != 1 or facts.st_size > limit:
+                raise _unsound(path, f"{facts.st_size} bytes, {facts.st_nlink} names")
+            while chunk := stream.read(CHUNK):
+                yield chunk
+    except OSError as error:
+        raise _unsound(path, error.strerror or str(error)) from None
+
+
+def _unsound(path: Path, found: str) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"{path.name} must be a plain file as installed, found {found}",
+        hint="Install the bundle again: edge-runtime install BUNDLE",
+        path=str(path),
+        expected="a regular file with one name",
+        found=found,
+    )

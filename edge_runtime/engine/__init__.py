@@ -1,0 +1,1 @@
+"""The engine: the one door to ONNX Runtime, and the trial that proves a variant."""

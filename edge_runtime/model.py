@@ -1,0 +1,165 @@
+"""A loaded model: checks what comes in, predicts, counts what happened; several threads may call it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.contract.answers import answer_rows
+from edge_runtime.contract.bundle.manifest import Interface, Manifest, Variant
+from edge_runtime.contract.columns import accepts, assemble, check_missing, records_to_raw
+from edge_runtime.contract.errors import EdgepackError
+from edge_runtime.contract.tensors import Arrays, check_feed
+from edge_runtime.engine.session import Session, telemetry_state
+from edge_runtime.metrics import Recorder
+
+
+@dataclass(frozen=True)
+class Served:
+    """What serves: the package, the variant chosen on this device, and the engine under it."""
+
+    manifest: Manifest
+    digest: str
+    variant: Variant
+    engine: str
+    proof: str
+
+
+class Model:
+    """A verified model on exactly the execution provider that its manifest names.
+
+    Use it as a context manager, or call ``close``. Every method may be called from several
+    threads at once.
+
+    Attributes:
+        served: what serves, for logs and status.
+    """
+
+    def __init__(self, session: Session, served: Served, recorder: Recorder) -> None:
+        self.served = served
+        self._session = session
+        self._recorder = recorder
+        self._interface: Interface = served.manifest.interface
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write the last window of metrics; the model stays usable and unrecorded."""
+        self._recorder.close()
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.served.manifest.name
+
+    @property
+    def version(self) -> str:
+        """The version that answers."""
+        return self.served.manifest.version
+
+    @property
+    def variant(self) -> str:
+        """The variant that answers."""
+        return self.served.variant.name
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that answers, by its full name."""
+        return self._session.provider
+
+    @property
+    def interface(self) -> Interface:
+        """What goes in and comes out."""
+        return self._interface
+
+    def status(self) -> dict[str, Any]:
+        """Return what serves and how, without any I/O."""
+        served = self.served
+        return {
+            "name": self.name,
+            "version": self.version,
+            "release": served.manifest.release,
+            "digest": served.digest,
+            "target": served.manifest.target.name,
+            "variant": self.variant,
+            "provider": self.provider,
+            "engine": served.engine,
+            "proof": served.proof,
+            "telemetry": telemetry_state(),
+            "metrics": self._recorder.problem or "recorded",
+        }
+
+    def predict(self, feed: Mapping[str, Any]) -> Arrays:
+        """Predict a batch: the fast door.
+
+        Args:
+            feed: arrays by the graph's input names, with exactly their dtypes and shapes; or
+                one value sequence per column by the user's own column names, converted as the
+                manifest says.
+
+        Returns:
+            Every output of the graph by its name, one row per input row.
+
+        Raises:
+            InputError: when names, dtypes, shapes or values are not as declared; the model
+                stays usable.
+            PredictionFailed: when the engine fails.
+        """
+        started = time.perf_counter_ns()
+        try:
+            arrays = self._conform(feed)
+            answers = self._session.run(arrays)
+        except EdgepackError as error:
+            self._recorder.error(error.code)
+            raise
+        self._recorder.record(_rows(answers), time.perf_counter_ns() - started)
+        return answers
+
+    def predict_records(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Predict rows given as dictionaries: the easy door.
+
+        Args:
+            records: one mapping of the user's column names to values each; None is missing.
+
+        Returns:
+            One dictionary a row, for example ``{'label': 'fraud', 'probability': {'fraud':
+            0.93, 'fine': 0.07}}``, or ``{'value': 12.5}`` for a regression.
+
+        Raises:
+            InputError: when a row lacks a column or holds a value of another kind.
+            PredictionFailed: when the engine fails.
+        """
+        try:
+            raw = records_to_raw(self._interface.columns, records)
+        except EdgepackError as error:
+            self._recorder.error(error.code)
+            raise
+        return answer_rows(self._interface, self.predict(raw))
+
+    def _conform(self, feed: Mapping[str, Any]) -> Arrays:
+        interface = self._interface
+        if accepts(interface.columns, feed.keys()):
+            return assemble(interface.columns, interface.inputs, feed)
+        arrays = check_feed(interface.inputs, feed)
+        check_missing(interface.columns, arrays)
+        return arrays
+
+
+def _rows(answers: Arrays) -> int:
+    """Return how many rows were answered; a graph without a batch axis answers one."""
+    first = next(iter(answers.values()))
+    return int(first.shape[0]) if np.ndim(first) else 1

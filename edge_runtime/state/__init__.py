@@ -1,0 +1,1 @@
+"""What the device keeps: the store, its records, and the keys it trusts."""

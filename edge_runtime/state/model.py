@@ -1,0 +1,181 @@
+"""One model in the store, for reading: which versions are there and which of them serves.
+
+``models/NAME/`` holds ``state-a.json`` and ``state-b.json`` (the record), ``versions/DIGEST/``
+(packages as they were signed), ``local/DIGEST-IDENTITY/`` (what this device made for a version
+under one engine and CPU) and ``metrics/``, the one place where an unprivileged process writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edge_runtime.contract.bundle.manifest import (
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    Manifest,
+    is_digest,
+)
+from edge_runtime.contract.bundle.manifest_json import parse_manifest
+from edge_runtime.contract.errors import BundleError, NotInstalled
+from edge_runtime.state import disk, record
+from edge_runtime.state.record import Reading
+
+
+@dataclass(frozen=True)
+class Installed:
+    """One installed version. Only its manifest was checked, not its payload.
+
+    Attributes:
+        digest: sha256 of the manifest in hex, which is also the directory's name.
+        directory: where the package lies.
+        manifest: None when it is damaged or of a form unknown here.
+        problem: why ``manifest`` is None; empty otherwise.
+    """
+
+    digest: str
+    directory: Path
+    manifest: Manifest | None
+    problem: str
+
+    @property
+    def release(self) -> int:
+        """Its release; -1 when the manifest does not read."""
+        return self.manifest.release if self.manifest else -1
+
+
+class ModelStore:
+    """One model's part of the store, for reading: it needs no lock and no right to write.
+
+    Attributes:
+        name: the model's name.
+        path: its directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self.path = path
+
+    @property
+    def metrics(self) -> Path:
+        """The directory of this model's metrics; members of the store's group write there."""
+        return self.path / "metrics"
+
+    @property
+    def versions(self) -> Path:
+        """The directory that holds a directory for each installed version."""
+        return self.path / "versions"
+
+    def version(self, digest: str) -> Path:
+        """Return the directory of one version, which need not be there."""
+        return self.versions / digest
+
+    def local(self, digest: str, identity: str) -> Path:
+        """Return the directory of what this device made for a version, which need not be there.
+
+        Args:
+            digest: the version.
+            identity: the engine and CPU it holds for: ``DeviceFacts.identity``.
+        """
+        return self.path / "local" / f"{digest}-{identity}"
+
+    def read_local(self, digest: str, identity: str, name: str) -> bytes | None:
+        """Return a file that this device made for a version; None when there is none.
+
+        Raises:
+            StoreUnreadable: when it may not be read.
+        """
+        path = self.local(digest, identity) / name
+        with disk.reading(path):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def read(self) -> Reading:
+        """Return the record.
+
+        When both copies are lost the model is no fresh one: nothing is active, but the floor
+        is the highest release installed, so that losing the record never opens the way back.
+
+        Raises:
+            StoreNewer: when a newer runtime wrote it.
+            StoreUnreadable: when it may not be read.
+        """
+        with disk.reading(self.path):
+            reading = record.read(self.path)
+        if reading.state.generation:
+            return reading
+        # The first record is written before the first version, so versions alone mean loss.
+        installed = self.installed()
+        if not reading.lost and not installed:
+            return reading
+        floor = max(0, *(item.release for item in installed)) if installed else 0
+        degraded = reading.degraded or f"both copies of the record are missing in {self.path}"
+        return Reading(replace(reading.state, floor=floor), degraded, lost=True)
+
+    def installed(self) -> list[Installed]:
+        """Return every installed version, the newest release first, damaged ones last.
+
+        Raises:
+            StoreUnreadable: when a directory may not be read.
+        """
+        with disk.reading(self.versions):
+            found = [
+                _installed(path) for path in disk.entries(self.versions) if is_digest(path.name)
+            ]
+        return sorted(found, key=lambda item: -item.release)
+
+    def choices(self, version: str | None = None) -> tuple[str, ...]:
+        """Return the digests that may serve, in the order in which to try them.
+
+        It is one digest, unless the record is lost: then the newest that verifies has to serve,
+        and the caller says that it is degraded.
+
+        Args:
+            version: ask for this version instead of the active one.
+
+        Raises:
+            NotInstalled: when there is none.
+        """
+        if version is None:
+            reading = self.read()
+            if reading.state.active is not None:
+                return (reading.state.active.digest,)
+            versions = self.installed() if reading.lost else []
+        else:
+            versions = [
+                item
+                for item in self.installed()
+                if item.manifest is not None and item.manifest.version == version
+            ]
+        if not versions:
+            raise self._not_installed(version)
+        return tuple(item.digest for item in versions)
+
+    def _not_installed(self, version: str | None) -> NotInstalled:
+        there = [item.manifest.version for item in self.installed() if item.manifest]
+        wanted = f"version {version}" if version else "an active version"
+        return NotInstalled(
+            f"{wanted} of {self.name} was asked for, installed: {', '.join(there) or 'none'}",
+            hint="Install it first: edge-runtime install BUNDLE",
+            model=self.name,
+            expected=version,
+            found=there,
+        )
+
+
+def _installed(directory: Path) -> Installed:
+    digest = directory.name
+    try:
+        with (directory / MANIFEST_NAME).open("rb") as stream:
+            data = stream.read(MAX_MANIFEST_BYTES + 1)
+    except OSError as error:
+        return Installed(digest, directory, None, f"{MANIFEST_NAME}: {error.strerror}")
+    if hashlib.sha256(data).hexdigest() != digest:
+        return Installed(digest, directory, None, f"{MANIFEST_NAME} was changed")
+    try:
+        return Installed(digest, directory, parse_manifest(data), "")
+    except BundleError as error:
+        return Installed(digest, directory, None, error.message)

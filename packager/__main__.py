@@ -1,0 +1,29 @@
+"""The host's program: runs the command line, or says which libraries to install."""
+
+from __future__ import annotations
+
+import sys
+
+from packager.errors import HostExtraMissing
+
+
+def main() -> int:
+    """Run the command line; a device's wheel has none of the host's libraries and says so."""
+    try:
+        from packager.cli import main as command_line
+
+        return command_line()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in {"packager", "edge_runtime"}:
+            raise
+        missing = HostExtraMissing(
+            f"packager needs the host's libraries, and {error.name} is not installed",
+            hint="Install them with: pip install 'edgepack[host]' (Python 3.11 or newer).",
+            module=error.name,
+        )
+    sys.stderr.write(missing.render() + "\n")
+    return missing.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

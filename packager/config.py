@@ -1,0 +1,350 @@
+"""What a build is asked to do: flags over ``packager.toml`` over defaults."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.contract.bundle.manifest import is_name, is_version
+from edge_runtime.contract.errors import InputUnreadable, UsageError
+from packager.errors import ConfigInvalid, ConfigUnknownKey, nearest
+
+DEFAULT_VERSION = "1.0.0"
+DEFAULT_TARGETS = ("x86-64-cpu", "arm64-cpu")
+DEFAULT_OUT = Path("dist")
+DEFAULT_KEY = Path("keys/release.key")
+DEFAULT_MAX_DROP = 0.01
+METRICS = ("average_precision", "balanced_accuracy", "r2")
+GOLDEN = ("synthetic", "real")
+
+_MAX_RELEASE = (1 << 63) - 1
+_MAX_PART = 1000
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """Everything that decides a build; each field but ``model`` is a flag of ``packager build``.
+
+    Attributes:
+        model: the source model.
+        name: what the bundle is called.
+        version: for people.
+        release: a rising integer, for machines; a device never goes below it.
+        targets: names or paths of target profiles.
+        data: rows that calibrate and judge.
+        label: the column of ``data`` that holds the truth.
+        holdout: rows that judge alone.
+        split_by: a column of ``data`` whose groups must not be parted.
+        key: the signing key.
+        passphrase_file: a file whose first line opens the key.
+        unsigned: leave the signature to ``packager sign``.
+        out: where the bundle and the report go.
+        replay: a report whose measured values this build must reproduce.
+        trust_pickle: whether a pickle may run in the child.
+        golden: ``synthetic``, ``real``, or a file of rows.
+        metric: one of ``METRICS``; None lets the labels decide.
+        max_drop: how much of the metric a variant may lose against float32.
+        description: one line for people.
+        license: the model's licence, as an SPDX expression.
+    """
+
+    model: Path
+    name: str
+    version: str
+    release: int
+    targets: tuple[str, ...] = DEFAULT_TARGETS
+    data: Path | None = None
+    label: str | None = None
+    holdout: Path | None = None
+    split_by: str | None = None
+    key: Path = DEFAULT_KEY
+    passphrase_file: Path | None = None
+    unsigned: bool = False
+    out: Path = DEFAULT_OUT
+    replay: Path | None = None
+    trust_pickle: bool = False
+    golden: str | Path = "synthetic"
+    metric: str | None = None
+    max_drop: float = DEFAULT_MAX_DROP
+    description: str = ""
+    license: str = ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value: in words, and how a raw value becomes one (None where it cannot)."""
+
+    wanted: str
+    read: Callable[[Any, Path], Any]
+
+
+@dataclass(frozen=True)
+class Option:
+    """A key of ``packager.toml``, and the flag of the same name.
+
+    Attributes:
+        key: as written, ``split-by``; the flag is ``--split-by``.
+        field: the field of ``BuildConfig``.
+        kind: what value it takes.
+        help: one line; the template shows it as a comment.
+        example: what the template shows where nothing is set, as TOML.
+    """
+
+    key: str
+    field: str
+    kind: Kind
+    help: str
+    example: str
+
+
+def _text(value: Any, _: Path) -> str | None:
+    return value if isinstance(value, str) and value.strip() and value.isprintable() else None
+
+
+def _path(value: Any, base: Path) -> Path | None:
+    text = _text(str(value) if isinstance(value, Path) else value, base)
+    return None if text is None else base / text
+
+
+def _target(value: Any, base: Path) -> str | None:
+    text = _text(value, base)
+    own = text is not None and (text.endswith(".toml") or "/" in text)
+    return str(base / str(text)) if own else text
+
+
+def _targets(value: Any, base: Path) -> tuple[str, ...] | None:
+    found = [_target(item, base) for item in value] if isinstance(value, (list, tuple)) else []
+    names = tuple(name for name in found if name is not None)
+    return names if 0 < len(set(names)) == len(found) else None
+
+
+def _golden(value: Any, base: Path) -> str | Path | None:
+    return value if value in GOLDEN else _path(value, base)
+
+
+TEXT = Kind("one line of text", _text)
+NAME = Kind(
+    "lower-case letters, digits, dots, dashes and underscores, at most 64",
+    lambda value, _: value if isinstance(value, str) and is_name(value) else None,
+)
+VERSION = Kind(
+    "letters, digits, dots, dashes and underscores, as text",
+    lambda value, _: value if isinstance(value, str) and is_version(value) else None,
+)
+RELEASE = Kind(
+    f"an integer from 0 to {_MAX_RELEASE}",
+    lambda value, _: value if type(value) is int and 0 <= value <= _MAX_RELEASE else None,
+)
+FRACTION = Kind(
+    "a number from 0 to 1",
+    lambda value, _: float(value)
+    if type(value) in (int, float) and math.isfinite(value) and 0 <= value <= 1
+    else None,
+)
+FLAG = Kind("true or false", lambda value, _: value if isinstance(value, bool) else None)
+PATH = Kind("a path", _path)
+TARGETS = Kind("a list of different names or paths of target profiles", _targets)
+GOLDEN_KIND = Kind(f"{', '.join(GOLDEN)}, or the path of a file of rows", _golden)
+METRIC = Kind(
+    f"one of {', '.join(METRICS)}", lambda value, _: value if value in METRICS else None
+)
+
+OPTIONS = (
+    Option("model", "model", PATH, "the model: .skops, .joblib, .pkl or .onnx", '"model.skops"'),
+    Option("name", "name", NAME, "what the bundle is called", '"fraud"'),
+    Option("version", "version", VERSION, "for people", '"1.4.0"'),
+    Option(
+        "release",
+        "release",
+        RELEASE,
+        "for machines: rises with every version; left out, 1.4.0 makes 1004000",
+        "1004000",
+    ),
+    Option(
+        "target",
+        "targets",
+        TARGETS,
+        "kinds of devices: names (see packager targets) or paths of profiles",
+        '["x86-64-cpu", "arm64-cpu"]',
+    ),
+    Option("data", "data", PATH, "rows as CSV, Parquet or NPZ", '"rows.csv"'),
+    Option("label", "label", TEXT, "the column of the rows that holds the truth", '"fraud"'),
+    Option(
+        "holdout", "holdout", PATH, "rows that judge; then data only calibrates", '"holdout.csv"'
+    ),
+    Option(
+        "split-by",
+        "split_by",
+        TEXT,
+        "a column whose equal values stay on one side of the split",
+        '"customer"',
+    ),
+    Option("key", "key", PATH, "the signing key, a path", '"keys/release.key"'),
+    Option(
+        "passphrase-file",
+        "passphrase_file",
+        PATH,
+        "a file whose first line opens the key; without it you are asked",
+        '"/run/secrets/passphrase"',
+    ),
+    Option("unsigned", "unsigned", FLAG, "leave signing to packager sign", "true"),
+    Option("out", "out", PATH, "where the bundle and the report go", '"dist"'),
+    Option(
+        "replay",
+        "replay",
+        PATH,
+        "an earlier report whose measured values to reproduce",
+        '"dist/fraud-1.4.0.report.json"',
+    ),
+    Option(
+        "trust-pickle",
+        "trust_pickle",
+        FLAG,
+        "open pickles: they run code, so only your own",
+        "true",
+    ),
+    Option(
+        "golden",
+        "golden",
+        GOLDEN_KIND,
+        "what devices prove themselves with: synthetic, real, or a file of rows",
+        '"synthetic"',
+    ),
+    Option(
+        "metric", "metric", METRIC, f"what quality means: {', '.join(METRICS)}", '"r2"'
+    ),
+    Option(
+        "max-drop",
+        "max_drop",
+        FRACTION,
+        "how much of the metric a smaller variant may lose",
+        str(DEFAULT_MAX_DROP),
+    ),
+    Option("description", "description", TEXT, "one line for people", '"Card fraud, EU"'),
+    Option("license", "license", TEXT, "the model's licence, as SPDX", '"Apache-2.0"'),
+)
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """Read ``packager.toml`` into fields of ``BuildConfig``; its paths are relative to it.
+
+    Raises:
+        InputUnreadable: when the file cannot be read.
+        ConfigUnknownKey: when a key is no flag.
+        ConfigInvalid: when it is no TOML, a value cannot be, or a secret stands in it.
+    """
+    try:
+        document = tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise InputUnreadable(
+            f"{path} cannot be read: {error.strerror or error}",
+            hint="Write one with packager init.",
+            path=str(path),
+            reason=error.strerror,
+        ) from None
+    except ValueError as error:
+        raise ConfigInvalid(
+            f"{path.name} must be TOML in UTF-8: {error}",
+            hint="Mend the line, or write the file anew with packager init.",
+            path=str(path),
+            reason=str(error),
+        ) from None
+    known = {option.key: option for option in OPTIONS}
+    for key in document:
+        if key not in known:
+            raise ConfigUnknownKey(
+                f"{path.name} has the key {key!r}, which is no flag{nearest(key, known)}",
+                hint="Use the names of the flags of packager build, without the dashes before.",
+                path=str(path),
+                expected=list(known),
+                found=key,
+            )
+    return {
+        known[key].field: _value(known[key], value, path.parent)
+        for key, value in document.items()
+    }
+
+
+def resolve(flags: Mapping[str, Any], file: Mapping[str, Any]) -> BuildConfig:
+    """Let flags stand over the file and the file over defaults.
+
+    Args:
+        flags: fields of ``BuildConfig``; None, False and () are flags that were not given.
+        file: what ``load_config`` returned, or nothing.
+
+    Raises:
+        UsageError: when no model is named.
+        ConfigInvalid: when a value cannot be, or one needs another that is not there.
+    """
+    options = {option.field: option for option in OPTIONS}
+    given = {
+        field: _value(options[field], value, Path())
+        for field, value in flags.items()
+        if value is not None and value is not False and value != ()
+    }
+    chosen = {**file, **given}
+    if "model" not in chosen:
+        raise UsageError(
+            "a build needs a model, none is named",
+            hint="Name one: packager build MODEL, or model = … in packager.toml.",
+            expected="model",
+            found=None,
+        )
+    for field in ("label", "holdout", "split_by"):
+        if field in chosen and "data" not in chosen:
+            raise _invalid(options[field], "left out, or given together with data", chosen[field])
+    if chosen.get("golden") == "real" and "data" not in chosen:
+        raise _invalid(options["golden"], "synthetic where no data is given", "real")
+    version = chosen.get("version", DEFAULT_VERSION)
+    defaults = {"name": legal_name(chosen["model"].stem), "version": version}
+    if "release" not in chosen:
+        defaults["release"] = release_of(version)
+    return BuildConfig(**{**defaults, **chosen})
+
+
+def legal_name(stem: str) -> str:
+    """Make a file's stem a bundle's name: ``My Model (v2)`` → ``my-model-v2``."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:64]
+    return name or "model"
+
+
+def release_of(version: str) -> int:
+    """Turn ``1.4.0`` into 1004000, so that later versions count higher.
+
+    Raises:
+        ConfigInvalid: when it is not one to three numbers, the last two below 1000.
+    """
+    parts = version.split(".")
+    if len(parts) <= len("x.y") and all(re.fullmatch("[0-9]{1,6}", part) for part in parts):
+        major, minor, patch = (*map(int, parts), 0, 0)[:3]
+        if max(minor, patch) < _MAX_PART:
+            return (major * _MAX_PART + minor) * _MAX_PART + patch
+    raise ConfigInvalid(
+        f"version {version!r} gives no release number; 1.4.0 would give 1004000",
+        hint="Give --release, an integer greater than that of any version before.",
+        key="release",
+        expected="MAJOR.MINOR.PATCH",
+        found=version,
+    )
+
+
+def config_template(config: BuildConfig) -> str:
+    """Render a commented ``packager.toml`` that asks for the same build."""
+    lines = [
+        "# What packager build does: every flag is a key here. A flag on the command line wins.",
+        "# Paths are relative to this file. No secret stands here, only paths to them.",
+    ]
+    for option in OPTIONS:
+        value = getattr(config, option.field)
+        lines += ["", f"# {option.help}"]
+        if _is_default(option, config, value):
+            lines.append(f"# {option.key} = {option.example}")
+        else:
+            lines.append(f"{option.key} = {_toml(value)}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""What a build says: facts, terminal, model card, bill of materials."""

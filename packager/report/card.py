@@ -1,0 +1,126 @@
+"""The model card: one page of Markdown inside each target, for whoever finds the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edge_runtime.contract.bundle.manifest import Interface
+from packager.report.facts import BuildFacts, TargetFacts
+from packager.variant import Measured
+
+FILE_NAME = "README.md"
+_MAX_COLUMNS = 40
+
+
+def render_card(facts: BuildFacts, target: TargetFacts) -> bytes:
+    """Return the card of one target."""
+    identity = facts.identity
+    sections = [
+        f"# {identity.name} {identity.version}",
+        identity.description or f"A {facts.interface.task} model.",
+        _about(facts, target),
+        "## What goes in",
+        _inputs(facts.interface),
+        "## What comes out",
+        _outputs(facts.interface),
+        "## Variants, best first",
+        _variants(facts, target),
+        "## How it was checked",
+        _bullets(_checks(facts, target)),
+        "## How to run it",
+        _usage(identity.name, identity.version),
+    ]
+    return "\n\n".join(sections).encode() + b"\n"
+
+
+def _about(facts: BuildFacts, target: TargetFacts) -> str:
+    source = facts.source
+    return _table(
+        ("", ""),
+        [
+            ("release", str(facts.identity.release)),
+            ("target", f"{target.profile.name}: {target.profile.description}"),
+            ("source", f"{source.framework}, {source.kind}"),
+            ("source sha256", f"`{source.sha256}`"),
+            ("licence", facts.identity.license or "not stated"),
+        ],
+    )
+
+
+def _inputs(interface: Interface) -> str:
+    tensors = _bullets([f"`{spec.name}`: {spec.text()}" for spec in interface.inputs])
+    if not interface.columns:
+        return tensors
+    shown = interface.columns[:_MAX_COLUMNS]
+    rows = [
+        (f"`{column.name}`", column.kind, column.missing, f"`{column.input}`")
+        for column in shown
+    ]
+    more = len(interface.columns) - len(shown)
+    rest = f"\n\n… and {more} more columns, all in `manifest.json`." if more else ""
+    return _table(("column", "kind", "missing values", "graph input"), rows) + rest
+
+
+def _outputs(interface: Interface) -> str:
+    roles = {output: role for role, output in interface.roles.items()}
+    lines = [
+        f"`{spec.name}`: {spec.text()}" + (f", the {roles[spec.name]}" if spec.name in roles else "")
+        for spec in interface.outputs
+    ]
+    if interface.labels:
+        lines.append(f"classes, in this order: {', '.join(map(str, interface.labels))}")
+    return _bullets(lines)
+
+
+def _variants(facts: BuildFacts, target: TargetFacts) -> str:
+    measured = {item.name: item for item in target.measured}
+    rows = [
+        (
+            variant.name,
+            variant.provider,
+            f"{measured[variant.name].size:,}",
+            _quality(measured[variant.name]),
+        )
+        for variant in target.ladder
+    ]
+    return _table(("variant", "execution provider", "bytes", facts.metric or "quality"), rows)
+
+
+def _quality(item: Measured) -> str:
+    return "not measured" if item.quality is None else f"{item.quality:.4f}"
+
+
+def _checks(facts: BuildFacts, target: TargetFacts) -> list[str]:
+    lines = []
+    if facts.parity is not None:
+        worst = max(facts.parity.largest.values(), default=0.0)
+        lines.append(
+            f"The graph answers as the source model on {facts.parity.rows} held-out rows; "
+            f"the largest difference is {worst:.2g}."
+        )
+    drawn = "drawn column by column" if target.golden_synthetic else "rows of the data"
+    lines.append(f"{target.golden_rows} golden vectors ({drawn}) are repeated on every device.")
+    return [*lines, *facts.unchecked, *target.notes]
+
+
+def _usage(name: str, version: str) -> str:
+    return (
+        "```\n"
+        "edge-runtime trust add release.pub\n"
+        f"edge-runtime install {name}-{version}.oci.tar\n"
+        f"edge-runtime predict {name} --input rows.csv --output answers.csv\n"
+        "```"
+    )
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,141 @@
+"""The facts of a build: plain values that the report, the card and the terminal all show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edge_runtime.contract.bundle.manifest import Interface, Variant
+from packager.graph import SourceFacts
+from packager.target import TargetProfile
+from packager.variant import Measured, Skipped, Verdict
+
+SCHEMA = "edgepack.report/1"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What is released: name, version for people, release for machines, words and licence."""
+
+    name: str
+    version: str
+    release: int
+    description: str
+    license: str
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """Which rows took part; the rows themselves never leave the workstation.
+
+    Attributes:
+        file: the file's name, without its directory.
+        sha256: its digest in hex.
+        rows: how many rows it has.
+        calibration: how many of them ranges were measured on.
+        held_out: how many rows nothing but the judgement saw.
+        label: the label column; empty where none was named.
+    """
+
+    file: str
+    sha256: str
+    rows: int
+    calibration: int
+    held_out: int
+    label: str
+
+
+@dataclass(frozen=True)
+class ParityFacts:
+    """How closely the graph answers as the source does: rows, ties, largest differences."""
+
+    rows: int
+    ties: int
+    largest: Mapping[str, float]
+    missing_allowed: Sequence[str]
+    missing_refused: Sequence[str]
+
+
+@dataclass(frozen=True)
+class TargetFacts:
+    """What was built for one target.
+
+    Attributes:
+        profile: the target profile.
+        ladder: the variants that ship, best first.
+        measured: what was found out about each candidate.
+        verdicts: which ship, and why.
+        skipped: which were not made, and why.
+        notes: what was not measured on this host, as sentences.
+        golden_rows: how many golden vectors there are.
+        golden_synthetic: whether they were drawn rather than taken from the data.
+    """
+
+    profile: TargetProfile
+    ladder: Sequence[Variant]
+    measured: Sequence[Measured]
+    verdicts: Sequence[Verdict]
+    skipped: Sequence[Skipped]
+    notes: Sequence[str]
+    golden_rows: int
+    golden_synthetic: bool
+
+
+@dataclass(frozen=True)
+class BuildFacts:
+    """Everything that is known about a build but its bytes.
+
+    Attributes:
+        identity: what is released.
+        source: where the model comes from.
+        interface: what goes in and comes out.
+        data: which rows took part; None without ``--data``.
+        parity: None where there was nothing to compare with.
+        metric: what quality means, for example ``balanced_accuracy``; empty without labels.
+        targets: one for each target.
+        unchecked: what was not checked and why, as sentences.
+        versions: the libraries that made the bundle.
+    """
+
+    identity: Identity
+    source: SourceFacts
+    interface: Interface
+    data: DataFacts | None
+    parity: ParityFacts | None
+    metric: str
+    targets: Sequence[TargetFacts]
+    unchecked: Sequence[str]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class PackedFacts:
+    """The file that came out.
+
+    Attributes:
+        bundle: its name.
+        size: in bytes.
+        sha256: of the whole file, in hex.
+        signer: fingerprint of the key; empty for an unsigned bundle.
+        packages: the digest of each target's package, by target.
+    """
+
+    bundle: str
+    size: int
+    sha256: str
+    signer: str
+    packages: Mapping[str, str]
+
+
+def report_json(
+    facts: BuildFacts, packed: PackedFacts, values: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the report: facts for people and machines, and the values that a replay needs."""
+    return {
+        "schema": SCHEMA,
+        "bundle": asdict(packed),
+        "options": dict(options),
+        **asdict(facts),
+        "values": dict(values),
+    }

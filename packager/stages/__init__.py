@@ -1,0 +1,1 @@
+"""The steps of a build, one verb a file; none imports another."""

@@ -1,0 +1,139 @@
+"""Portable passes over a graph: small, pure, and the same bytes on any machine.
+
+Nothing is folded by running it: a folded constant would depend on the processor.  What is best
+for one chip the device makes for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+
+from packager.errors import OpsetTooNew
+
+
+def optimise(model: ModelProto, *, opset: Mapping[str, int], ir: int) -> ModelProto:
+    """Return a copy that says the same in fewer bytes and that the target's engine loads.
+
+    Args:
+        model: the graph; it is left as it is.
+        opset: the newest operator sets that the target's oldest engine loads, by domain.
+        ir: the newest IR version that it loads.
+
+    Raises:
+        OpsetTooNew: when the graph needs a newer operator set.
+    """
+    result = ModelProto()
+    result.CopyFrom(model)
+    for apply in PASSES:
+        apply(result)
+    _check_opset(result, opset)
+    result.ir_version = min(result.ir_version, ir)
+    return result
+
+
+def merge_opset_imports(model: ModelProto) -> None:
+    """Keep one import a domain, the newest; some converters write the default domain twice."""
+    newest: dict[str, int] = {}
+    for item in model.opset_import:
+        domain = "" if item.domain == "ai.onnx" else item.domain
+        newest[domain] = max(item.version, newest.get(domain, 0))
+    del model.opset_import[:]
+    for domain, version in newest.items():
+        model.opset_import.add(domain=domain, version=version)
+
+
+def drop_documentation(model: ModelProto) -> None:
+    """Clear documentation, metadata and inferred shapes, which no engine reads to predict."""
+    model.ClearField("doc_string")
+    model.ClearField("metadata_props")
+    for graph in _graphs(model.graph):
+        for field in ("doc_string", "metadata_props", "value_info"):
+            graph.ClearField(field)  # type: ignore[arg-type]
+        parts = chain(graph.node, graph.initializer, graph.input, graph.output)
+        for part in parts:
+            part.ClearField("doc_string")
+            part.ClearField("metadata_props")
+
+
+def freeze_weights(model: ModelProto) -> None:
+    """Make weights constants that are listed as inputs too, as old exporters did."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    kept = [item for item in model.graph.input if item.name not in weights]
+    if len(kept) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+
+
+def drop_dead_nodes(model: ModelProto) -> None:
+    """Drop nodes whose outputs reach no output of the graph."""
+    needed = {item.name for item in model.graph.output}
+    living: list[NodeProto] = []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            living.append(node)
+            needed.update(_names_read(node))
+    if len(living) < len(model.graph.node):
+        del model.graph.node[:]
+        model.graph.node.extend(reversed(living))
+
+
+def drop_unused_weights(model: ModelProto) -> None:
+    """Drop constants that nothing reads."""
+    read = {item.name for item in model.graph.output}
+    read.update(chain.from_iterable(_names_read(node) for node in model.graph.node))
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    if len(kept) < len(model.graph.initializer):
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(kept)
+
+
+PASSES: tuple[Callable[[ModelProto], None], ...] = (
+    merge_opset_imports,
+    drop_documentation,
+    freeze_weights,
+    drop_dead_nodes,
+    drop_unused_weights,
+)
+
+
+def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """Yield a graph and every graph inside its nodes."""
+    yield graph
+    for node in graph.node:
+        for inner in _inner_graphs(node):
+            yield from _graphs(inner)
+
+
+def _inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def _names_read(node: NodeProto) -> Iterator[str]:
+    """Yield the names a node reads, those that its inner graphs read from outside included."""
+    yield from node.input
+    for inner in _inner_graphs(node):
+        yield from (item.name for item in inner.output)
+        for child in inner.node:
+            yield from _names_read(child)
+
+
+def _check_opset(model: ModelProto, ceiling: Mapping[str, int]) -> None:
+    for item in model.opset_import:
+        newest = ceiling.get(item.domain)
+        if newest is not None and item.version > newest:
+            domain = item.domain or "ai.onnx"
+            raise OpsetTooNew(
+                f"the graph uses {domain} {item.version}, "
+                f"the target's oldest engine loads up to {newest}",
+                hint="Export the model at that operator set, or build for a newer engine.",
+                domain=domain,
+                found=item.version,
+                allowed=newest,
+            )
