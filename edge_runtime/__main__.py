@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from edge_runtime import __version__
-from edge_runtime.console import Outcome, show, show_bug, show_error
+from edge_runtime.console import Outcome, abandon, show, show_bug, show_error
 from edge_runtime.contract.errors import EXIT_CODES, EdgepackError, UsageError
 
 Command = Callable[[argparse.Namespace], Outcome]
@@ -17,7 +18,7 @@ Command = Callable[[argparse.Namespace], Outcome]
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are typed errors."""
 
-    def error(self, message: str) -> None:  # type: ignore[override]
+    def error(self, message: str) -> NoReturn:
         """Raise instead of printing and exiting."""
         raise UsageError(
             f"{self.prog}: {message}", hint=f"See {self.prog} --help", command=self.prog
@@ -31,39 +32,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments without the program's name; by default the process's own.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in arguments
+    as_json = "--json" in arguments  # also for what cannot be parsed
+    rows_on_stdout = False
     try:
         options = build_parser().parse_args(arguments)
-        show(options.run(options), as_json=as_json, on_stderr=_rows_on_stdout(options))
+        rows_on_stdout = getattr(options, "output", None) == "-"
+        show(options.run(options), as_json=as_json, rows_on_stdout=rows_on_stdout)
     except EdgepackError as error:
-        show_error(error, as_json=as_json)
+        show_error(error, as_json=as_json, rows_on_stdout=rows_on_stdout)
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_CODES["done"]
+        abandon(sys.stdout)  # whoever read it has gone, and there is nobody left to tell
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        return 128 + 2
-    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback reaches a user
-        show_bug(error, as_json=as_json)
+        return 128 + signal.SIGINT
+    except Exception as error:  # the last line of defence: no traceback reaches a user
+        show_bug(error, as_json=as_json, rows_on_stdout=rows_on_stdout)
         return EXIT_CODES["bug"]
     return EXIT_CODES["done"]
 
 
-def _rows_on_stdout(options: argparse.Namespace) -> bool:
-    return getattr(options, "output", None) == "-"
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the whole command line; imports nothing that a command needs."""
-    parser = _Parser(
-        prog="edge-runtime",
-        description="Verify, install and run signed model bundles on this device, offline.",
-        epilog=_examples("trust add release.pub", "install fraud-1.4.0.oci.tar"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"edge-runtime {__version__}")
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     shared.add_argument(
         "--store",
         metavar="DIR",
@@ -71,8 +62,17 @@ def build_parser() -> argparse.ArgumentParser:
         "else a directory of the user",
     )
     shared.add_argument("--json", action="store_true", help="print one JSON object")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    adder = _Adder(commands, shared)
+    parser = _Parser(
+        prog="edge-runtime",
+        parents=[shared],
+        description="Verify, install and run signed model bundles on this device, offline.",
+        epilog=_examples("trust add release.pub", "install fraud-1.4.0.oci.tar"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(store=None)
+    parser.add_argument("--version", action="version", version=f"edge-runtime {__version__}")
+    adder = _Adder(parser, shared, "COMMAND")
     _add_trust(adder)
     _add_bundle_commands(adder)
     _add_model_commands(adder)
@@ -82,40 +82,39 @@ def build_parser() -> argparse.ArgumentParser:
 class _Adder:
     """Adds commands that share ``--store`` and ``--json`` and end their help with examples."""
 
-    def __init__(
-        self, commands: argparse._SubParsersAction[_Parser], shared: argparse.ArgumentParser
-    ) -> None:
-        self._commands = commands
+    def __init__(self, parser: _Parser, shared: _Parser, metavar: str, prefix: str = "") -> None:
+        self._commands = parser.add_subparsers(
+            metavar=metavar, required=True, parser_class=_Parser
+        )
         self._shared = shared
+        self._prefix = prefix
 
     def add(
-        self, name: str, summary: str, function: str, examples: tuple[str, str], prefix: str = ""
+        self, name: str, summary: str, function: str, examples: tuple[str, str]
     ) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = self._commands.add_parser(
-            name,
-            parents=[self._shared],
-            help=summary[0].lower() + summary[1:].rstrip("."),
-            description=summary,
-            epilog=_examples(*(f"{prefix}{name}{' ' if e else ''}{e}" for e in examples)),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        parser = self._add(name, summary, examples)
         parser.set_defaults(run=_lazily(function))
         return parser
 
     def group(self, name: str, summary: str, examples: tuple[str, str]) -> _Adder:
-        parser = self._commands.add_parser(
+        parser = self._add(name, summary, examples)
+        return _Adder(parser, self._shared, "ACTION", f"{name} ")
+
+    def _add(self, name: str, summary: str, examples: tuple[str, str]) -> _Parser:
+        lines = (f"{self._prefix}{name} {example}".rstrip() for example in examples)
+        return self._commands.add_parser(
             name,
+            parents=[self._shared],
             help=summary[0].lower() + summary[1:].rstrip("."),
             description=summary,
-            epilog=_examples(*(f"{name} {example}" for example in examples)),
+            epilog=_examples(*lines),
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
-        inner = parser.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
-        return _Adder(inner, self._shared)
 
 
 def _lazily(function: str) -> Command:
-    """Return a command that imports its code when it runs: ``--help`` must not wait for numpy."""
+    """Return a command that imports its code when it runs: ``--help`` must not wait for it."""
 
     def run(options: argparse.Namespace) -> Outcome:
         from edge_runtime import commands
@@ -141,16 +140,14 @@ def _add_trust(adder: _Adder) -> None:
         "Trust a public key from now on.",
         "trust_add",
         ("release.pub", "release.pub --store /var/lib/edge-runtime"),
-        prefix="trust ",
     )
     add.add_argument("key", metavar="RELEASE.PUB", help="public key in PEM")
-    group.add("list", "List the trusted keys.", "trust_list", ("", "--json"), prefix="trust ")
+    group.add("list", "List the trusted keys.", "trust_list", ("", "--json"))
     remove = group.add(
         "remove",
-        "Trust a key no longer; what is installed stays.",
+        "Trust a key no longer; what it signed is not loaded any more.",
         "trust_remove",
         ("3f2a9c01", "3f2a9c01 --json"),
-        prefix="trust ",
     )
     remove.add_argument("fingerprint", metavar="FINGERPRINT", help="or the start of it")
 
@@ -163,7 +160,7 @@ def _add_bundle_commands(adder: _Adder) -> None:
         "verify",
         ("fraud-1.4.0.oci.tar", "fraud-1.4.0.oci.tar --trust release.pub"),
     )
-    verify.add_argument("bundle", metavar="BUNDLE", help="a .oci.tar file or layout directory")
+    _add_bundle(verify)
     verify.add_argument(
         "--trust",
         metavar="PUB",
@@ -176,21 +173,37 @@ def _add_bundle_commands(adder: _Adder) -> None:
         "install",
         ("fraud-1.4.0.oci.tar", "/media/usb/fraud-1.4.0.oci.tar --json"),
     )
-    install.add_argument("bundle", metavar="BUNDLE", help="a .oci.tar file or layout directory")
+    _add_bundle(install)
 
 
 def _add_model_commands(adder: _Adder) -> None:
-    status = adder.add("status", "Show what is installed and serves.", "status", ("", "fraud --json"))
-    _add_ref(status)
+    status = adder.add(
+        "status",
+        "Show what is installed, what serves and whether all is well.",
+        "status",
+        ("", "fraud --json"),
+    )
+    _add_name(status)
     predict = adder.add(
         "predict",
         "Predict every row of a table.",
         "predict",
         ("fraud --input rows.csv --output answers.csv", "fraud --input - --output - <rows.csv"),
     )
-    _add_ref(predict)
+    predict.add_argument(
+        "ref",
+        metavar="REF",
+        nargs="?",
+        help="NAME or NAME@VERSION, or the path of a bundle; may be left out when one model is "
+        "installed",
+    )
     predict.add_argument("--input", required=True, metavar="FILE", help="rows, or - for stdin")
-    predict.add_argument("--output", required=True, metavar="FILE", help="answers, or - for stdout")
+    predict.add_argument(
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="answers, or - for stdout; a file appears whole or not at all",
+    )
     for side in ("input", "output"):
         predict.add_argument(
             f"--{side}-format",
@@ -198,18 +211,20 @@ def _add_model_commands(adder: _Adder) -> None:
             help="default: by the suffix; csv for a stream",
         )
     metrics = adder.add(
-        "metrics", "Show what the models did on this device.", "metrics", ("fraud", "fraud --json")
+        "metrics",
+        "Show what the models did on this device.",
+        "metrics",
+        ("fraud", "fraud --json"),
     )
-    _add_ref(metrics)
+    _add_name(metrics)
 
 
-def _add_ref(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "ref",
-        metavar="REF",
-        nargs="?",
-        help="NAME or NAME@VERSION; may be left out when one model is installed",
-    )
+def _add_bundle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", help="a .oci.tar file or layout directory")
+
+
+def _add_name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="one model; otherwise all")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ import numpy as np
 
 from edge_runtime.contract.answers import flat_rows
 from edge_runtime.contract.errors import InputName, OutputUnwritable, UsageError
+from edge_runtime.contract.npz import write_npz
 from edge_runtime.contract.table import read_table
-from edge_runtime.contract.tensors import Arrays, write_npz
+from edge_runtime.contract.tensors import Arrays
 from edge_runtime.model import Model
 
 STANDARD_STREAM = "-"
@@ -29,7 +30,9 @@ def format_of(path: str, named: str | None) -> str:
     Raises:
         UsageError: when the suffix says nothing.
     """
-    found = named or ("csv" if path == STANDARD_STREAM else FORMATS.get(Path(path).suffix.lower()))
+    found = named or (
+        "csv" if path == STANDARD_STREAM else FORMATS.get(Path(path).suffix.lower())
+    )
     if found is None:
         raise UsageError(
             f"the format of {path} must be one of csv, jsonl, npz; its suffix does not say which",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from edge_runtime.state.store import Store, locate_store
 
 
 def _store(options: argparse.Namespace) -> Store:
-    return locate_store(Path(options.store) if options.store else None, os.environ)
+    return locate_store(options.store, os.environ)
 
 
 # --- trust ---------------------------------------------------------------------------------
@@ -22,16 +21,16 @@ def _store(options: argparse.Namespace) -> Store:
 
 def trust_add(options: argparse.Namespace) -> Outcome:
     """Trust a public key."""
-    from edge_runtime.runtime import read_key
+    from edge_runtime.keys import read_key
 
     store = _store(options)
     pem = read_key(Path(options.key))
     with store.writing() as writer:
         key, changed = writer.add_key(pem)
     said = "trusted from now on" if changed else "trusted already"
-    return Outcome(
-        "edgepack.trust/1",
-        {"fingerprint": key.fingerprint, "changed": changed, "store": str(store.root)},
+    return _trust_outcome(
+        store,
+        {"fingerprint": key.fingerprint, "changed": changed},
         f"{said}: {key.fingerprint}\ncompare it with the one that packager keygen printed",
     )
 
@@ -41,7 +40,7 @@ def trust_list(options: argparse.Namespace) -> Outcome:
     store = _store(options)
     found = store.trust.fingerprints()
     text = "\n".join(found) or f"no key is trusted in {store.root} ({store.origin})"
-    return Outcome("edgepack.trust/1", {"fingerprints": found, "store": str(store.root)}, text)
+    return _trust_outcome(store, {"fingerprints": found}, text)
 
 
 def trust_remove(options: argparse.Namespace) -> Outcome:
@@ -49,11 +48,16 @@ def trust_remove(options: argparse.Namespace) -> Outcome:
     store = _store(options)
     with store.writing() as writer:
         fingerprint = writer.remove_key(options.fingerprint)
-    return Outcome(
-        "edgepack.trust/1",
-        {"fingerprint": fingerprint, "changed": True, "store": str(store.root)},
-        f"trusted no longer: {fingerprint}",
+    return _trust_outcome(
+        store,
+        {"fingerprint": fingerprint, "changed": True},
+        f"trusted no longer: {fingerprint}\nwhat it signed is not loaded any more",
     )
+
+
+def _trust_outcome(store: Store, document: dict[str, Any], text: str) -> Outcome:
+    place = {"store": str(store.root), "origin": store.origin}
+    return Outcome("edgepack.trust/1", {**document, **place}, text)
 
 
 # --- bundles -------------------------------------------------------------------------------
@@ -85,41 +89,37 @@ def probe(options: argparse.Namespace) -> Outcome:
 def verify(options: argparse.Namespace) -> Outcome:
     """Check signatures and every byte of a bundle."""
     from edge_runtime.contract.bundle.verify import verify_bundle
-    from edge_runtime.runtime import trusted_keys
+    from edge_runtime.keys import read_keys
 
-    keys = trusted_keys(_store(options), options.trust)
+    keys = read_keys(options.trust) if options.trust else _store(options).trust.keys()
     with verify_bundle(Path(options.bundle), keys) as bundle:
         bundle.check()
-        first = bundle.packages[0]
-        targets: list[dict[str, Any]] = [
-            {
-                "target": package.manifest.target.name,
-                "digest": package.digest,
-                "signer": package.signer,
-                "files": len(package.manifest.files),
-                "bytes": sum(entry.size for entry in package.manifest.files),
-                "variants": [variant.name for variant in package.manifest.variants],
-            }
-            for package in bundle.packages
-        ]
-    name, version = first.manifest.name, first.manifest.version
-    lines = [heading(f"verified: {name} {version} (release {first.manifest.release})")]
+        packages = bundle.packages
+    manifest = packages[0].manifest
+    targets: list[dict[str, Any]] = [
+        {
+            "target": package.manifest.target.name,
+            "digest": package.digest,
+            "signer": package.signer,
+            "files": len(package.manifest.files),
+            "bytes": sum(entry.size for entry in package.manifest.files),
+            "variants": [variant.name for variant in package.manifest.variants],
+        }
+        for package in packages
+    ]
+    lines = [heading(f"verified: {manifest.name} {manifest.version} ({manifest.release})")]
     lines += [
         f"  {item['target']}: {item['files']} files, {console.size(item['bytes'])}, "
-        f"{', '.join(item['variants'])}"
+        f"{', '.join(item['variants'])}, signed by {item['signer']}"
         for item in targets
     ]
-    lines += [f"  signed by {first.signer}"]
-    return Outcome(
-        "edgepack.verify/1",
-        {
-            "name": name,
-            "version": version,
-            "release": first.manifest.release,
-            "targets": targets,
-        },
-        "\n".join(lines),
-    )
+    document = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "release": manifest.release,
+        "targets": targets,
+    }
+    return Outcome("edgepack.verify/1", document, "\n".join(lines))
 
 
 def install(options: argparse.Namespace) -> Outcome:
@@ -128,16 +128,14 @@ def install(options: argparse.Namespace) -> Outcome:
 
     store = _store(options)
     done = install_bundle(Path(options.bundle), store)
-    manifest = done.manifest
-    chosen = manifest.variant(done.variant)
-    provider = chosen.provider if chosen else ""
+    manifest, variant = done.manifest, done.variant
     title = f"{manifest.name} {manifest.version}"
     lines = [
         heading(f"installed: {title}" if done.changed else f"already active: {title}"),
         table(
             [
                 ("target", manifest.target.name),
-                ("variant", f"{done.variant} on {provider}"),
+                ("variant", f"{variant.name} on {variant.provider}"),
                 ("signed by", done.signer),
                 ("store", f"{store.root} ({store.origin})"),
             ]
@@ -153,11 +151,12 @@ def install(options: argparse.Namespace) -> Outcome:
             "release": manifest.release,
             "digest": done.digest,
             "target": manifest.target.name,
-            "variant": done.variant,
-            "provider": provider,
+            "variant": variant.name,
+            "provider": variant.provider,
             "signer": done.signer,
             "changed": done.changed,
             "store": str(store.root),
+            "origin": store.origin,
             "verdicts": [verdict.to_json() for verdict in done.verdicts],
             "refusals": [refusal.reason for refusal in done.refusals],
         },
@@ -168,25 +167,40 @@ def install(options: argparse.Namespace) -> Outcome:
 # --- models --------------------------------------------------------------------------------
 
 
+def _names(store: Store, options: argparse.Namespace) -> tuple[str, ...]:
+    return store.models() if options.name is None else (options.name,)
+
+
 def status(options: argparse.Namespace) -> Outcome:
-    """Show what is installed, without opening the engine."""
+    """Show what is installed, what serves and whether all is well."""
+    from edge_runtime.engine.session import telemetry_state
+    from edge_runtime.probe import probe as probe_device
     from edge_runtime.status import model_status
 
     store = _store(options)
-    names = store.models() if options.ref is None else [store.resolve(options.ref)[0].name]
-    models = [model_status(store.model(name)) for name in names]
+    facts = probe_device()
+    models = [model_status(store.model(name), facts) for name in _names(store, options)]
     fingerprints = store.trust.fingerprints()
-    lines = [f"store {store.root} ({store.origin}), {len(fingerprints)} trusted keys"]
-    lines += [_status_text(item) for item in models] or ["no model is installed"]
+    engine = f"{facts.engine.name} {facts.engine.version}" if facts.engine else None
+    rows = [
+        ("store", f"{store.root} ({store.origin})"),
+        ("trusted", f"{len(fingerprints)} keys"),
+        ("engine", engine or facts.engine_problem),
+        ("telemetry", telemetry_state()),
+    ]
+    texts = [_status_text(item) for item in models] or ["no model is installed"]
     return Outcome(
         "edgepack.status/1",
         {
             "store": str(store.root),
             "origin": store.origin,
             "trusted_keys": fingerprints,
+            "engine": engine,
+            "engine_problem": facts.engine_problem,
+            "telemetry": telemetry_state(),
             "models": models,
         },
-        "\n".join(lines),
+        "\n".join([table(rows, indent=""), *texts]),
     )
 
 
@@ -198,7 +212,10 @@ def _status_text(item: dict[str, Any]) -> str:
             ("serves", f"{active['target']}, {active['variant']} on {active['provider']}"),
             ("proven", active["proof"]),
         ]
-    rows += [("installed", ", ".join(item["versions"]) or "nothing")]
+    rows += [
+        ("metrics", item["metrics"]),
+        ("installed", ", ".join(item["versions"]) or "nothing"),
+    ]
     title = f"{item['name']} {active['version']}" if active else f"{item['name']}: none active"
     return "\n".join([heading(title), table(rows)])
 
@@ -214,10 +231,11 @@ def predict(options: argparse.Namespace) -> Outcome:
         try:
             rows = predict_table(model, source, sink, lambda n: console.progress(f"{n} rows"))
         finally:
-            console.progress_done()
+            console.progress("")
         facts = model.status()
-    if facts["metrics"] != "recorded":
-        console.note(f"warning: {facts['metrics']}")
+    for what in ("degraded", "metrics"):
+        if facts[what] not in ("", "recorded"):
+            console.note(f"warning: {what}: {facts[what]}")
     return Outcome(
         "edgepack.predict/1",
         {"rows": rows, "output": options.output, **facts},
@@ -231,13 +249,8 @@ def metrics(options: argparse.Namespace) -> Outcome:
     from edge_runtime.metrics import summarize
 
     store = _store(options)
-    names = store.models() if options.ref is None else [store.resolve(options.ref)[0].name]
-    summaries: Sequence[tuple[str, Any]] = [
-        (name, summarize([store.model(name).metrics])) for name in names
-    ]
-    text = "\n".join(f"{heading(name)}\n{summary.text()}" for name, summary in summaries)
-    return Outcome(
-        "edgepack.metrics/1",
-        {"models": {name: summary.to_json() for name, summary in summaries}},
-        text or "no model is installed",
-    )
+    directories = [store.model(name).metrics for name in _names(store, options)]
+    summary = summarize(directories)
+    document = summary.to_json()
+    text = summary.text() if directories else "no model is installed"
+    return Outcome(document.pop("schema"), document, text)

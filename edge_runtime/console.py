@@ -8,12 +8,15 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
-from edge_runtime.contract.errors import EdgepackError
+from edge_runtime.contract.errors import Bug, EdgepackError, OutputUnwritable
+
+STANDARD_OUTPUT = "the standard output"
 
 _BOLD, _RED, _PLAIN = "\033[1m", "\033[31m", "\033[0m"
-_IN_ASCII = str.maketrans({"…": "...", "×": "x", "→": "->", "≤": "<=", "≥": ">=", "·": "-"})
+_IN_ASCII = str.maketrans({"…": "...", "→": "->", "≤": "<=", "≥": ">=", "·": "-"})
 
 
 @dataclass(frozen=True)
@@ -31,54 +34,70 @@ class Outcome:
     text: str
 
 
-def show(outcome: Outcome, *, as_json: bool, on_stderr: bool = False) -> None:
-    """Print an outcome; on stderr when stdout carries rows."""
-    stream = sys.stderr if on_stderr else sys.stdout
+def show(outcome: Outcome, *, as_json: bool, rows_on_stdout: bool) -> None:
+    """Print an outcome; on stderr when stdout carries rows.
+
+    Raises:
+        OutputUnwritable: when stdout cannot be written.
+        BrokenPipeError: when nobody reads it any more.
+    """
+    text = outcome.text
     if as_json:
-        _print(stream, json.dumps({"schema": outcome.schema, **outcome.document}))
-    elif outcome.text:
-        _print(stream, outcome.text)
+        text = json.dumps({"schema": outcome.schema, **outcome.document})
+    if rows_on_stdout:
+        note(text)
+    elif text:
+        _print_out(text)
 
 
-def show_error(error: EdgepackError, *, as_json: bool) -> None:
-    """Print an error: an object on stdout for machines, two lines on stderr for people."""
-    if as_json:
-        _print(sys.stdout, json.dumps(error.as_json(), default=str))
+def show_error(error: EdgepackError, *, as_json: bool, rows_on_stdout: bool) -> None:
+    """Print an error: an object on stdout for machines, two lines on stderr for people.
+
+    Where stdout carries rows or cannot be written, the object is on stderr too.
+    """
+    if not as_json:
+        head, hint = error.render().rsplit("\n", 1)
+        note(f"{_styled(head, _RED, sys.stderr)}\n{hint}")
         return
-    head, hint = error.render().split("\nhint: ", 1)
-    _print(sys.stderr, f"{_styled(head, _RED, sys.stderr)}\nhint: {hint}")
+    text = json.dumps(error.as_json(), default=str)
+    if rows_on_stdout or error.values.get("path") == STANDARD_OUTPUT:
+        note(text)
+    else:
+        _print_out(text)
 
 
-def show_bug(error: Exception, *, as_json: bool) -> None:
-    """Print an error that should not exist, with the one line that tells where it came from."""
+def show_bug(error: Exception, *, as_json: bool, rows_on_stdout: bool) -> None:
+    """Print an error that should not exist, with the one place that tells where it arose."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{os.path.basename(last.filename)}:{last.lineno}"  # noqa: PTH119 - a name, no path
-    bug = EdgepackError(
+    place = f"{Path(last.filename).name}:{last.lineno}"
+    bug = Bug(
         f"{type(error).__name__} at {place}: {error}",
-        hint="This is a defect of edge-runtime; report this line with the command.",
+        hint="This is a defect of edge-runtime: report this line with the command.",
         place=place,
     )
-    if as_json:
-        _print(sys.stdout, json.dumps({"error": {**bug.as_json()["error"], "code": "bug"}}))
-    else:
-        _print(sys.stderr, f"error[bug]: {bug.message}\nhint: {bug.hint}")
+    show_error(bug, as_json=as_json, rows_on_stdout=rows_on_stdout)
 
 
 def note(text: str) -> None:
-    """Say on stderr what a person should know although nothing failed."""
-    _print(sys.stderr, text)
+    """Say something on stderr; a stderr that takes nothing stops no command."""
+    try:
+        _print(sys.stderr, text)
+    except OSError:
+        abandon(sys.stderr)
 
 
 def progress(text: str) -> None:
     """Overwrite the last line of a terminal; nothing where stderr is no terminal."""
-    if sys.stderr.isatty():
+    if _is_terminal(sys.stderr):
         sys.stderr.write(f"\r\033[K{text}")
         sys.stderr.flush()
 
 
-def progress_done() -> None:
-    """Clear the progress line."""
-    progress("")
+def abandon(stream: TextIO) -> None:
+    """Let what a stream still holds go nowhere, so that leaving does not fail over it again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def heading(text: str) -> str:
@@ -101,14 +120,44 @@ def size(count: float) -> str:
     return f"{count:.1f} GiB"
 
 
-def _styled(text: str, style: str, stream: TextIO) -> str:
-    plain = os.environ.get("NO_COLOR") or not stream.isatty()
+def unwritable(place: str, error: OSError) -> OutputUnwritable:
+    """Return the error for a place that the system does not let us write."""
+    reason = error.strerror or str(error)
+    return OutputUnwritable(
+        f"{place} is to be written, and it cannot be: {reason}",
+        hint="Free space there, or choose another place.",
+        path=place,
+        reason=reason,
+    )
+
+
+def _print_out(text: str) -> None:
+    try:
+        _print(sys.stdout, text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        abandon(sys.stdout)
+        raise unwritable(STANDARD_OUTPUT, error) from None
+
+
+# A stream is None where the process was started with it closed.
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def _styled(text: str, style: str, stream: TextIO | None) -> str:
+    plain = os.environ.get("NO_COLOR") or not _is_terminal(stream)
     return text if plain else f"{style}{text}{_PLAIN}"
 
 
-def _print(stream: TextIO, text: str) -> None:
+def _print(stream: TextIO | None, text: str) -> None:
     """Print whatever the terminal's encoding, replacing what it cannot show."""
-    encoding = stream.encoding or "ascii"
+    if stream is None:
+        return
+    encoding = stream.encoding
     try:
         text.encode(encoding)
     except UnicodeEncodeError:

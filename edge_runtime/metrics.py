@@ -10,6 +10,7 @@ import time
 import weakref
 from bisect import bisect_left
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -57,9 +58,9 @@ class Recorder:
         self._cap_bytes = cap_bytes
         self._problem: str | None = None
         self._renew()
-        if directory is not None and not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-            found = "it may not be written" if directory.exists() else "it does not exist"
-            self._complain(found)
+        hindrance = None if directory is None else _hindrance(directory)
+        if hindrance is not None:
+            self._complain(hindrance)
         _ALIVE.add(self)
 
     def _renew(self) -> None:
@@ -204,11 +205,15 @@ class Recorder:
             f"metrics are not written to {self._directory}: {reason} (user {os.geteuid()}); "
             f"counts stay in memory, a try is made every {self._window_s:g} s"
         )
-        if problem != self._problem:
-            import logging  # only here: it is slow to import
+        known, self._problem = self._problem, problem
+        if problem == known:
+            return
+        # Imported only here, because that takes a while; where nothing can be opened any more
+        # it fails, and ``problem`` alone tells.
+        with suppress(ImportError, OSError):
+            import logging
 
             logging.getLogger(__name__).warning("%s", problem)
-        self._problem = problem
 
 
 @dataclass(frozen=True)
@@ -255,6 +260,16 @@ class _Lease:
 
     def __del__(self) -> None:
         self._free.append(self.tally)
+
+
+def _hindrance(directory: Path) -> str | None:
+    """Return what is known to keep this process from writing, before it tries."""
+    try:
+        directory.stat()
+    except OSError as error:
+        return error.strerror
+    allowed = os.access(directory, os.R_OK | os.W_OK | os.X_OK)
+    return None if allowed else "it may not be written"
 
 
 def _fact(value: Fact) -> Fact:

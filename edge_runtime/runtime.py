@@ -95,7 +95,9 @@ def install(bundle: Path, store: Store) -> Installation:
 def _refuse_conflict(store: Store, package: BundledPackage) -> None:
     """Refuse other content under an installed version: a version means one thing for ever."""
     manifest = package.manifest
-    installed = store.model(manifest.name).installed() if manifest.name in store.models() else ()
+    installed = (
+        store.model(manifest.name).installed() if manifest.name in store.models() else ()
+    )
     for item in installed:
         same_version = item.manifest is not None and item.manifest.version == manifest.version
         if same_version and item.digest != package.digest:

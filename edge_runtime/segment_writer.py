@@ -281,6 +281,6 @@ def _blocks(size: int) -> int:
 
 def _boot_id() -> str:
     try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
+        return _BOOT_ID.read_bytes().decode("ascii").strip()
     except OSError:
         return "unknown"

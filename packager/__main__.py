@@ -11,8 +11,6 @@ def main() -> int:
     """Run the command line; a device's wheel has none of the host's libraries and says so."""
     try:
         from packager.cli import main as command_line
-
-        return command_line()
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in {"packager", "edge_runtime"}:
             raise
@@ -21,8 +19,9 @@ def main() -> int:
             hint="Install them with: pip install 'edgepack[host]' (Python 3.11 or newer).",
             module=error.name,
         )
-    sys.stderr.write(missing.render() + "\n")
-    return missing.exit_code
+        sys.stderr.write(missing.render() + "\n")
+        return missing.exit_code
+    return command_line()
 
 
 if __name__ == "__main__":

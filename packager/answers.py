@@ -61,7 +61,7 @@ def label_margins(
     scores = scores.reshape(len(scores), -1)
     if scores.shape[1] == 1:
         return np.abs(scores[:, 0])
-    if task == "clustering":  # the nearest centre wins
+    if task == "clustering" and name == roles.get("score"):  # distances: the nearest wins
         scores = -scores
     best = np.sort(scores, axis=1)[:, -2:]
     return np.asarray(best[:, 1] - best[:, 0])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from edge_runtime.contract.bundle.archive import Layout, blob_name, open_layout
 from edge_runtime.contract.bundle.digests import checked, sha256_hex
@@ -78,3 +79,24 @@ def _read_target(layout: Layout, layers: Mapping[str, Layer]) -> PackedTarget:
 def _blob(layout: Layout, layer: Layer) -> bytes:
     entry = FileEntry(layer.path, layer.size, layer.digest)
     return b"".join(checked(layout.chunks(blob_name(layer.digest)), entry))
+
+
+def bundle_json(targets: tuple[PackedTarget, ...]) -> dict[str, Any]:
+    """Return what a bundle holds, for machines."""
+    first = targets[0].manifest
+    return {
+        "name": first.name,
+        "version": first.version,
+        "release": first.release,
+        "task": first.interface.task,
+        "targets": [
+            {
+                "target": target.manifest.target.name,
+                "package": target.digest,
+                "signed": target.signature is not None,
+                "variants": [variant.name for variant in target.manifest.variants],
+                "files": [asdict(entry) for entry in target.manifest.files],
+            }
+            for target in targets
+        ],
+    }

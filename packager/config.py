@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -24,12 +23,14 @@ METRICS = ("average_precision", "balanced_accuracy", "r2")
 GOLDEN = ("synthetic", "real")
 
 _MAX_RELEASE = (1 << 63) - 1
-_MAX_PART = 1000
+# A version's parts, and the number that all but the first stay below.
+_PARTS = 3
+_BELOW = 1000
 
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """Everything that decides a build; each field but ``model`` is a flag of ``packager build``.
+    """Everything that decides a build; each field but ``model`` is a flag of ``build``.
 
     Attributes:
         model: the source model.
@@ -90,17 +91,20 @@ class Option:
 
     Attributes:
         key: as written, ``split-by``; the flag is ``--split-by``.
-        field: the field of ``BuildConfig``.
         kind: what value it takes.
         help: one line; the template shows it as a comment.
         example: what the template shows where nothing is set, as TOML.
     """
 
     key: str
-    field: str
     kind: Kind
     help: str
     example: str
+
+    @property
+    def field(self) -> str:
+        """The field of ``BuildConfig``; the flag ``--target`` may come several times."""
+        return "targets" if self.key == "target" else self.key.replace("-", "_")
 
 
 def _text(value: Any, _: Path) -> str | None:
@@ -143,91 +147,46 @@ RELEASE = Kind(
 )
 FRACTION = Kind(
     "a number from 0 to 1",
-    lambda value, _: float(value)
-    if type(value) in (int, float) and math.isfinite(value) and 0 <= value <= 1
-    else None,
+    lambda value, _: value if type(value) in (int, float) and 0 <= value <= 1 else None,
 )
 FLAG = Kind("true or false", lambda value, _: value if isinstance(value, bool) else None)
 PATH = Kind("a path", _path)
 TARGETS = Kind("a list of different names or paths of target profiles", _targets)
-GOLDEN_KIND = Kind(f"{', '.join(GOLDEN)}, or the path of a file of rows", _golden)
+ROWS = Kind(f"{', '.join(GOLDEN)}, or the path of a file of rows", _golden)
 METRIC = Kind(
     f"one of {', '.join(METRICS)}", lambda value, _: value if value in METRICS else None
 )
 
 OPTIONS = (
-    Option("model", "model", PATH, "the model: .skops, .joblib, .pkl or .onnx", '"model.skops"'),
-    Option("name", "name", NAME, "what the bundle is called", '"fraud"'),
-    Option("version", "version", VERSION, "for people", '"1.4.0"'),
+    Option("model", PATH, "the model: .skops, .joblib, .pkl or .onnx", '"model.skops"'),
+    Option("name", NAME, "what the bundle is called", '"fraud"'),
+    Option("version", VERSION, "for people", '"1.4.0"'),
+    Option("release", RELEASE, "rises with every version; 1.4.0 makes 1004000", "1004000"),
     Option(
-        "release",
-        "release",
-        RELEASE,
-        "for machines: rises with every version; left out, 1.4.0 makes 1004000",
-        "1004000",
+        "target", TARGETS, "names or paths of target profiles", '["x86-64-cpu", "arm64-cpu"]'
     ),
-    Option(
-        "target",
-        "targets",
-        TARGETS,
-        "kinds of devices: names (see packager targets) or paths of profiles",
-        '["x86-64-cpu", "arm64-cpu"]',
-    ),
-    Option("data", "data", PATH, "rows as CSV, Parquet or NPZ", '"rows.csv"'),
-    Option("label", "label", TEXT, "the column of the rows that holds the truth", '"fraud"'),
-    Option(
-        "holdout", "holdout", PATH, "rows that judge; then data only calibrates", '"holdout.csv"'
-    ),
-    Option(
-        "split-by",
-        "split_by",
-        TEXT,
-        "a column whose equal values stay on one side of the split",
-        '"customer"',
-    ),
-    Option("key", "key", PATH, "the signing key, a path", '"keys/release.key"'),
+    Option("data", PATH, "rows as CSV, Parquet or NPZ", '"rows.csv"'),
+    Option("label", TEXT, "the column of the rows that holds the truth", '"fraud"'),
+    Option("holdout", PATH, "rows that judge; then data only calibrates", '"holdout.csv"'),
+    Option("split-by", TEXT, "rows equal in this column stay together", '"customer"'),
+    Option("key", PATH, "the signing key", '"keys/release.key"'),
     Option(
         "passphrase-file",
-        "passphrase_file",
         PATH,
-        "a file whose first line opens the key; without it you are asked",
-        '"/run/secrets/passphrase"',
+        "whose first line opens the key; else you are asked",
+        '"keys/passphrase"',
     ),
-    Option("unsigned", "unsigned", FLAG, "leave signing to packager sign", "true"),
-    Option("out", "out", PATH, "where the bundle and the report go", '"dist"'),
+    Option("unsigned", FLAG, "leave signing to packager sign", "true"),
+    Option("out", PATH, "where the bundle and the report go", '"dist"'),
     Option(
-        "replay",
-        "replay",
-        PATH,
-        "an earlier report whose measured values to reproduce",
-        '"dist/fraud-1.4.0.report.json"',
+        "replay", PATH, "a report whose measured values to reproduce", '"fraud.report.json"'
     ),
-    Option(
-        "trust-pickle",
-        "trust_pickle",
-        FLAG,
-        "open pickles: they run code, so only your own",
-        "true",
-    ),
-    Option(
-        "golden",
-        "golden",
-        GOLDEN_KIND,
-        "what devices prove themselves with: synthetic, real, or a file of rows",
-        '"synthetic"',
-    ),
-    Option(
-        "metric", "metric", METRIC, f"what quality means: {', '.join(METRICS)}", '"r2"'
-    ),
-    Option(
-        "max-drop",
-        "max_drop",
-        FRACTION,
-        "how much of the metric a smaller variant may lose",
-        str(DEFAULT_MAX_DROP),
-    ),
-    Option("description", "description", TEXT, "one line for people", '"Card fraud, EU"'),
-    Option("license", "license", TEXT, "the model's licence, as SPDX", '"Apache-2.0"'),
+    Option("trust-pickle", FLAG, "open pickles: they run code, so only your own", "true"),
+    Option("golden", ROWS, "golden rows: synthetic, real, or a file", '"synthetic"'),
+    Option("metric", METRIC, f"{', '.join(METRICS)}; left out, the labels decide", '"r2"'),
+    Option("max-drop", FRACTION, "how much of the metric a variant may lose", "0.01"),
+    Option("description", TEXT, "one line for people", '"Card fraud, EU"'),
+    Option("license", TEXT, "the model's licence, as SPDX", '"Apache-2.0"'),
 )
 
 
@@ -298,7 +257,9 @@ def resolve(flags: Mapping[str, Any], file: Mapping[str, Any]) -> BuildConfig:
         )
     for field in ("label", "holdout", "split_by"):
         if field in chosen and "data" not in chosen:
-            raise _invalid(options[field], "left out, or given together with data", chosen[field])
+            raise _invalid(
+                options[field], "left out, or given together with data", chosen[field]
+            )
     if chosen.get("golden") == "real" and "data" not in chosen:
         raise _invalid(options["golden"], "synthetic where no data is given", "real")
     version = chosen.get("version", DEFAULT_VERSION)
@@ -321,10 +282,10 @@ def release_of(version: str) -> int:
         ConfigInvalid: when it is not one to three numbers, the last two below 1000.
     """
     parts = version.split(".")
-    if len(parts) <= len("x.y") and all(re.fullmatch("[0-9]{1,6}", part) for part in parts):
-        major, minor, patch = (*map(int, parts), 0, 0)[:3]
-        if max(minor, patch) < _MAX_PART:
-            return (major * _MAX_PART + minor) * _MAX_PART + patch
+    if len(parts) <= _PARTS and all(re.fullmatch("[0-9]{1,6}", part) for part in parts):
+        major, minor, patch = (*map(int, parts), 0, 0)[:_PARTS]
+        if max(minor, patch) < _BELOW:
+            return (major * _BELOW + minor) * _BELOW + patch
     raise ConfigInvalid(
         f"version {version!r} gives no release number; 1.4.0 would give 1004000",
         hint="Give --release, an integer greater than that of any version before.",
@@ -337,14 +298,52 @@ def release_of(version: str) -> int:
 def config_template(config: BuildConfig) -> str:
     """Render a commented ``packager.toml`` that asks for the same build."""
     lines = [
-        "# What packager build does: every flag is a key here. A flag on the command line wins.",
+        "# What packager build does: every flag is a key. The command line wins.",
         "# Paths are relative to this file. No secret stands here, only paths to them.",
     ]
+    plain = BuildConfig(config.model, config.name, config.version, _usual_release(config))
     for option in OPTIONS:
         value = getattr(config, option.field)
-        lines += ["", f"# {option.help}"]
-        if _is_default(option, config, value):
-            lines.append(f"# {option.key} = {option.example}")
-        else:
-            lines.append(f"{option.key} = {_toml(value)}")
+        asked = option.key in ("model", "name", "version") or value != getattr(
+            plain, option.field
+        )
+        setting = f"{option.key} = {_toml(value) if asked else option.example}"
+        lines += ["", f"# {option.help}", setting if asked else f"# {setting}"]
     return "\n".join(lines) + "\n"
+
+
+def _usual_release(config: BuildConfig) -> int:
+    try:
+        return release_of(config.version)
+    except ConfigInvalid:
+        return -1  # no release is usual for such a version
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, (int, float)):
+        return str(value)
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+def _value(option: Option, value: Any, base: Path) -> Any:
+    read = option.kind.read(value, base)
+    if read is None:
+        raise _invalid(option, option.kind.wanted, value)
+    return read
+
+
+def _invalid(option: Option, wanted: str, found: Any) -> ConfigInvalid:
+    # What was meant as a path may be the key itself: it must not reach a log.
+    secret = isinstance(found, str) and "PRIVATE KEY" in found
+    shown = "a private key itself" if secret else repr(found)[:60]
+    return ConfigInvalid(
+        f"{option.key} must be {wanted}, found {shown}",
+        hint=f"Mend --{option.key}, or {option.key} in packager.toml: {option.help}.",
+        key=option.key,
+        expected=wanted,
+        found=shown,
+    )

@@ -53,12 +53,6 @@ class ConversionFailed(InputError):
     code = "conversion-failed"
 
 
-class OpsetTooNew(InputError):
-    """The graph uses a newer operator set than the target's oldest engine loads."""
-
-    code = "opset-too-new"
-
-
 # --- input: targets, configuration, rows, keys ---------------------------------------------
 
 
@@ -147,6 +141,12 @@ class BudgetExceeded(HostError):
     """What was built is larger than the target profile allows."""
 
     code = "budget-exceeded"
+
+
+class NoGoldenRows(HostError):
+    """No row could be made that the model takes and that is nobody's."""
+
+    code = "no-golden-rows"
 
 
 class ReplayMismatch(HostError):

@@ -1,4 +1,4 @@
-"""Values that come from running a model: measured once, told in the report, compared on replay."""
+"""Values that come from running a model: measured, told in the report, compared on replay."""
 
 from __future__ import annotations
 
@@ -227,7 +227,9 @@ def _difference(recorded: Any, fresh: Any, tolerance: Tolerance) -> str | None:
         return next(filter(None, (_difference(a, b, tolerance) for a, b in pairs)), None)
     if isinstance(recorded, float) and isinstance(fresh, float):
         same = bool(
-            np.isclose(fresh, recorded, rtol=tolerance.rtol, atol=tolerance.atol, equal_nan=True)
+            np.isclose(
+                fresh, recorded, rtol=tolerance.rtol, atol=tolerance.atol, equal_nan=True
+            )
         )
     else:
         same = type(recorded) is type(fresh) and bool(recorded == fresh)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -319,3 +319,9 @@ def _profile(flat: dict[str, Any]) -> TargetProfile:
         wheel_tags=tuple(flat["platform.wheel-tags"]),
         threads=flat["threads.intra-op"],
     )
+
+
+def lowest_opset(profiles: Sequence[TargetProfile]) -> dict[str, int]:
+    """Return the newest operator sets, by domain, that every one of the targets takes."""
+    domains = profiles[0].opset
+    return {domain: min(profile.opset[domain] for profile in profiles) for domain in domains}

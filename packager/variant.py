@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edge_runtime.engine.session import CPU, Session, SessionPlan, open_session
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -25,6 +27,15 @@ class Candidate:
     model: bytes = field(repr=False)
     session_options: Mapping[str, str] = field(default_factory=dict)
     provider_options: Mapping[str, str] = field(default_factory=dict)
+
+    def open_here(self) -> Session:
+        """Open it on this machine's CPU: an accelerator that it names may not be here.
+
+        Raises:
+            ModelLoadFailed: when the engine refuses the graph.
+        """
+        options = self.session_options if self.provider == CPU else {}
+        return open_session(self.model, SessionPlan(session_options=options))
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.contract.errors import InputDtype, InputName, InputShape
+from edge_runtime.contract.errors import InputDtype, InputName
 from edge_runtime.contract.tensors import DTYPES, Array, Arrays, TensorSpec
 from edge_runtime.contract.values import (
     Column,
+    common_length,
     from_array,
     from_json,
     gather,
@@ -46,7 +47,7 @@ def assemble(
     """
     _check_names(columns, raw)
     values = {column.name: _values(column, raw[column.name]) for column in columns}
-    rows = _common_length(values)
+    rows = common_length("the columns", values)
     feed = {}
     for spec in inputs:
         its = [column for column in columns if column.input == spec.name]
@@ -126,18 +127,6 @@ def _values(column: Column, value: Any) -> Array:
     if column.kind == "float" and array.ndim == 1 and array.dtype.kind in "fiu":
         return array  # checked with its whole tensor at once
     return from_array(column, array, _place)
-
-
-def _common_length(values: Arrays) -> int:
-    lengths = {name: len(array) for name, array in values.items()}
-    if len(set(lengths.values())) != 1:
-        raise InputShape(
-            f"the columns differ in their number of rows: {lengths}",
-            hint="Give every column the same number of rows.",
-            expected="one length",
-            found=lengths,
-        )
-    return next(iter(lengths.values()))
 
 
 def _check_tensor(tensor: Array, columns: Sequence[Column], values: Arrays) -> None:

@@ -71,6 +71,12 @@ class UsageError(EdgepackError):
     exit_code = EXIT_CODES["usage"]
 
 
+class Bug(EdgepackError):
+    """A defect of the program itself: what it prints instead of a traceback."""
+
+    code = "bug"
+
+
 # --- families: the exit code says who has to act -------------------------------------------
 
 

@@ -116,16 +116,17 @@ class LogHealth:
 
     def text(self) -> str:
         """Return one line for a person."""
-        counts = {
-            "damaged lines skipped": self.damaged_lines,
-            "lines of a newer runtime skipped": self.newer_lines,
-            "windows missing": self.missing_windows,
-            "foreign files passed over": self.foreign_files,
-            "files unreadable": self.unreadable_files,
+        lost = {
+            "damaged lines": self.damaged_lines,
+            "lines of a newer runtime": self.newer_lines,
+            "missing windows": self.missing_windows,
+            "unreadable files": self.unreadable_files,
             "windows dropped by the byte cap": self.dropped.windows,
         }
-        found = [f"{count} {what}" for what, count in counts.items() if count]
-        return ", ".join([f"{self.segments} segments", *(found or ["complete"]), *self.reasons])
+        counts = {"segments": self.segments, **lost, "foreign files": self.foreign_files}
+        told = [f"{what} {count}" for what, count in counts.items() if count]
+        state = "incomplete" if any(lost.values()) else "complete"
+        return "; ".join([state, ", ".join(told) or "no segments", *self.reasons])
 
 
 class LogReader:

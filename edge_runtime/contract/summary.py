@@ -78,8 +78,8 @@ class Summary:
         """Return what a person reads."""
         total = self.tally
         lines = [
-            f"predictions  {total.predictions} ({total.rows} rows) in {self.windows} windows "
-            f"written by {len(self.streams)} recorders",
+            f"predictions  {total.predictions} (rows {total.rows}, windows {self.windows}, "
+            f"recorders {len(self.streams)})",
             f"errors       {_counts_text(total.errors)}",
             f"latency      {_latency_text(total.latency)}",
             f"process      {_process_text(self.rss_kib, self.cpu_ms)}",
@@ -87,7 +87,7 @@ class Summary:
         ]
         lines += [
             f"  {subject.model} {subject.version} ({subject.variant} on {subject.provider}): "
-            f"{tally.predictions} predictions, {sum(tally.errors.values())} errors, "
+            f"predictions {tally.predictions}, errors {sum(tally.errors.values())}, "
             f"{_latency_text(tally.latency)}"
             for subject, tally in self._parts()
         ]

@@ -20,17 +20,18 @@ from typing import Any, BinaryIO, TypeAlias
 from edge_runtime.contract import strictjson
 from edge_runtime.contract.errors import (
     InputName,
-    InputShape,
     InputUnreadable,
     JsonMalformed,
     TableMalformed,
 )
+from edge_runtime.contract.npz import MAX_NPZ_BYTES, read_npz
 from edge_runtime.contract.rows import Lines, chunks, csv_table, text_rows, unreadable
-from edge_runtime.contract.tensors import MAX_NPZ_BYTES, Arrays, read_npz
+from edge_runtime.contract.tensors import Arrays
 from edge_runtime.contract.values import (
     KINDS,
     MISSING_RULES,
     Column,
+    common_length,
     from_array,
     from_cells,
     from_json,
@@ -226,14 +227,7 @@ def _typed(what: str, columns: Sequence[Column], arrays: Arrays) -> Arrays:
         column.name: from_array(column, arrays[column.name], lambda row: f"{what} row {row}")
         for column in columns
     }
-    lengths = {name: len(array) for name, array in arrays.items()}
-    if len(set(lengths.values())) > 1:
-        raise InputShape(
-            f"the columns of {what} differ in their number of rows: {lengths}",
-            hint="Give every column the same number of rows.",
-            expected="one length",
-            found=lengths,
-        )
+    common_length(f"the columns of {what}", arrays)
     return arrays
 
 

@@ -1,12 +1,7 @@
-"""Tensors as the contract sees them: declared specs, checked feeds, safe NPZ, comparison."""
+"""Tensors as the contract sees them: declared specs, checked feeds, comparison."""
 
 from __future__ import annotations
 
-import io
-import math
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -14,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.contract.errors import InputDtype, InputName, InputShape, TableMalformed
+from edge_runtime.contract.errors import InputDtype, InputName, InputShape
 
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = dict[str, Array]
@@ -37,31 +32,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "string": np.dtype(object),
 }
 
-MAX_NPZ_BYTES = 256 << 20
-
 # Kinds of values that a list may hold, by the kind of the input.
 _CONVERTIBLE = {"f": "iuf", "i": "iu", "u": "iu", "b": "b"}
-
-_NPY = ".npy"
-_NPY_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
-_ENCRYPTED = 0x1
-# What the zip and NPY readers raise on bytes that are neither.
-_NPZ_ERRORS = (
-    ValueError,
-    OSError,
-    EOFError,
-    KeyError,
-    SyntaxError,
-    TypeError,
-    OverflowError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    tokenize.TokenError,
-)
 
 
 @dataclass(frozen=True)
@@ -142,7 +114,7 @@ def _conform(spec: TensorSpec, value: Any) -> Array:
                 expected=spec.dtype,
                 found=dtype_name(array),
             )
-        array = _plain(array)
+        array = plain(array)
     else:
         array = _from_list(spec, value)
     if spec.dtype == "string":
@@ -153,7 +125,7 @@ def _conform(spec: TensorSpec, value: Any) -> Array:
     return array
 
 
-def _plain(array: Array) -> Array:
+def plain(array: Array) -> Array:
     """Return an array in the form that the engine takes without a second look."""
     if array.dtype.kind == "U":
         return array.astype(object)
@@ -232,77 +204,6 @@ def _check_batch(specs: Sequence[TensorSpec], arrays: Arrays) -> None:
         )
 
 
-def read_npz(data: bytes, *, what: str, limit: int = MAX_NPZ_BYTES) -> Arrays:
-    """Read an NPZ archive without ever unpickling; text comes back as object arrays.
-
-    Raises:
-        TableMalformed: when it is no NPZ, holds objects, or unpacks past ``limit`` bytes.
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            _check_members(archive.infolist(), limit)
-            return {
-                item.filename.removesuffix(_NPY): _read_npy(archive.read(item))
-                for item in archive.infolist()
-            }
-    except _NPZ_ERRORS as error:
-        raise TableMalformed(
-            f"{what} is no NPZ archive of plain arrays: {error}",
-            hint="Write it with numpy.savez; text as <U arrays, never objects.",
-            what=what,
-            reason=str(error),
-        ) from None
-
-
-def _check_members(members: Sequence[zipfile.ZipInfo], limit: int) -> None:
-    size = sum(item.file_size for item in members)
-    if size > limit:
-        message = f"it unpacks to {size} bytes, more than the {limit} allowed"
-        raise ValueError(message)
-    for item in members:
-        known = item.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-        if not item.filename.endswith(_NPY) or not known or item.flag_bits & _ENCRYPTED:
-            message = f"{item.filename[:80]!r} is no plain or deflated .npy file"
-            raise ValueError(message)
-    if len({item.filename for item in members}) != len(members):
-        message = "it holds two arrays of one name"
-        raise ValueError(message)
-
-
-def _read_npy(data: bytes) -> Array:
-    """Read one array; its header is checked against its bytes before anything is allocated."""
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    if version not in _NPY_HEADERS:
-        message = f"an array has the NPY version {version}"
-        raise ValueError(message)
-    shape, fortran, dtype = _NPY_HEADERS[version](stream)
-    body = data[stream.tell() :]
-    if dtype.kind != "U" and dtype.name not in DTYPES:
-        message = f"an array is of the type {dtype}"
-        raise ValueError(message)
-    if not dtype.itemsize or len(body) != math.prod(shape) * dtype.itemsize:
-        message = f"an array of shape {shape} has {len(body)} bytes"
-        raise ValueError(message)
-    flat = _plain(np.frombuffer(body, dtype)).copy()
-    return flat.reshape(shape, order="F" if fortran else "C")
-
-
-def write_npz(arrays: Mapping[str, Array]) -> bytes:
-    """Render arrays as NPZ, the same bytes for the same arrays; text is stored as ``<U``."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            plain = (
-                array.astype(str) if array.dtype.kind == "O" else np.ascontiguousarray(array)
-            )
-            body = io.BytesIO()
-            np.lib.format.write_array(body, plain, allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            archive.writestr(entry, body.getvalue())
-    return buffer.getvalue()
-
-
 @dataclass(frozen=True)
 class Difference:
     """The worst disagreement of one output.
@@ -341,10 +242,12 @@ def compare(
             expected.size,
         )
     if expected.dtype.kind == "f":
+        left, right = actual.astype(np.float64), expected.astype(np.float64)
         wrong = ~np.isclose(
-            actual, expected, rtol=tolerance.rtol, atol=tolerance.atol, equal_nan=True
+            left, right, rtol=tolerance.rtol, atol=tolerance.atol, equal_nan=True
         )
-        distance = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
+        with np.errstate(invalid="ignore"):  # equal infinities
+            distance = np.abs(left - right)
     else:
         wrong = np.asarray(actual != expected, dtype=bool)
         distance = wrong.astype(np.float64)

@@ -173,6 +173,26 @@ def gather(
     return {column.name: [record[column.name] for record in records] for column in columns}
 
 
+def common_length(what: str, arrays: Mapping[str, Array]) -> int:
+    """Return how many rows all arrays have; 0 where there are none.
+
+    Raises:
+        InputShape: when two differ.
+    """
+    lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    first = next(iter(lengths.items()), ("", 0))
+    other = next((item for item in lengths.items() if item[1] != first[1]), None)
+    if other is not None:
+        raise InputShape(
+            f"{what} differ in their number of rows: {first[0]!r} has {first[1]}, "
+            f"{other[0]!r} has {other[1]}",
+            hint="Give every one of them the same number of rows.",
+            expected=dict([first]),
+            found=dict([other]),
+        )
+    return first[1]
+
+
 def parse_float(cell: str) -> Number | None:
     """Read a finite decimal number; None when the text is none."""
     if not _FLOAT.fullmatch(cell):

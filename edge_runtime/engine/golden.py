@@ -5,7 +5,8 @@ from __future__ import annotations
 from edge_runtime.contract.bundle.manifest import Golden, Manifest, Variant
 from edge_runtime.contract.bundle.verify import VerifiedPackage
 from edge_runtime.contract.errors import GoldenMismatch, ManifestInvalid
-from edge_runtime.contract.tensors import Array, Arrays, compare, read_npz
+from edge_runtime.contract.npz import read_npz
+from edge_runtime.contract.tensors import Array, Arrays, compare
 from edge_runtime.engine.session import Session, SessionPlan, open_session
 
 

@@ -64,7 +64,8 @@ def _inputs(interface: Interface) -> str:
 def _outputs(interface: Interface) -> str:
     roles = {output: role for role, output in interface.roles.items()}
     lines = [
-        f"`{spec.name}`: {spec.text()}" + (f", the {roles[spec.name]}" if spec.name in roles else "")
+        f"`{spec.name}`: {spec.text()}"
+        + (f", the {roles[spec.name]}" if spec.name in roles else "")
         for spec in interface.outputs
     ]
     if interface.labels:

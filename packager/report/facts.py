@@ -129,13 +129,12 @@ class PackedFacts:
 
 
 def report_json(
-    facts: BuildFacts, packed: PackedFacts, values: Mapping[str, Any], options: Mapping[str, Any]
+    facts: BuildFacts, packed: PackedFacts, values: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the report: facts for people and machines, and the values that a replay needs."""
     return {
         "schema": SCHEMA,
         "bundle": asdict(packed),
-        "options": dict(options),
         **asdict(facts),
         "values": dict(values),
     }

@@ -44,31 +44,34 @@ def build_text(facts: BuildFacts, packed: PackedFacts) -> str:
 
 
 def _target_text(facts: BuildFacts, target: TargetFacts) -> str:
+    """Return one target as a table; a rung that does not ship has its reason below it."""
     shipped = {variant.name for variant in target.ladder}
-    reasons = {verdict.name: verdict.reason for verdict in target.verdicts}
-    float32 = next((item for item in target.measured if item.precision == "float32"), None)
+    rejected = {verdict.name: verdict.reason for verdict in target.verdicts}
+    base = target.measured[-1]
     rows = [
         (
-            "*" if item.name in shipped else "-",
+            "ships" if item.name in shipped else "-",
             item.name,
             size(item.size),
-            f"{facts.metric} {item.quality:.4f}" if item.quality is not None else "",
-            _speed(item, float32),
-            reasons.get(item.name, ""),
+            f"{item.size / base.size:.2f}",
+            "" if item.quality is None else f"{item.quality:.4f}",
+            _time_shares(item, base),
         )
         for item in target.measured
     ]
-    rows += [("-", item.name, "", "", "", item.reason) for item in target.skipped]
-    notes = "".join(f"\n  {note}" for note in target.notes)
-    return f"{target.profile.name}  (* ships, best first)\n{columns(rows)}{notes}"
+    head = ("", "variant", "size", "share", facts.metric, "time against float32")
+    lines = [target.profile.name, columns([head, *rows])]
+    lines += [f"  - {name}: {rejected[name]}" for name in rejected if name not in shipped]
+    lines += [f"  - {item.name}: {item.reason}" for item in target.skipped]
+    return "\n".join([*lines, *(f"  {note}" for note in target.notes)])
 
 
-def _speed(item: Measured, float32: Measured | None) -> str:
-    """Return how fast one row is answered, as a ratio to float32 on this machine."""
-    if float32 is None or not item.latency or not float32.latency or item is float32:
-        return ""
-    batch = min(item.latency)
-    return f"{float32.latency[batch] / item.latency[batch]:.1f}x float32's speed"
+def _time_shares(item: Measured, base: Measured) -> str:
+    """Return by batch size how much of float32's time a call takes on this machine."""
+    return ", ".join(
+        f"{duration / base.latency[batch]:.2f} at batch {batch}"
+        for batch, duration in item.latency.items()
+    )
 
 
 # --- bundles and targets --------------------------------------------------------------------
@@ -92,7 +95,10 @@ def _packed_text(target: PackedTarget) -> str:
     head = f"{manifest.target.name}  {len(manifest.files)} files, {size(total)}, {signed}"
     facts = [
         ("package", target.digest),
-        ("needs", f"onnxruntime {manifest.target.min_engine}, edge-runtime {manifest.min_runtime}"),
+        (
+            "needs",
+            f"onnxruntime {manifest.target.min_engine}, edge-runtime {manifest.min_runtime}",
+        ),
         ("golden", f"{manifest.golden.rows} vectors"),
     ]
     return f"{head}\n{columns(rows)}\n{columns(facts)}"
@@ -106,6 +112,7 @@ def _file_size(target: PackedTarget, path: str) -> int:
 def targets_text(profiles: Sequence[TargetProfile]) -> str:
     """Return the target profiles that ``--target`` takes."""
     rows = [
-        (profile.name, ", ".join(profile.precisions), profile.description) for profile in profiles
+        (profile.name, ", ".join(profile.precisions), profile.description)
+        for profile in profiles
     ]
     return columns(rows, indent="")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_runtime.contract.npz import MAX_NPZ_BYTES, read_npz
 from edge_runtime.contract.rows import unreadable
 from edge_runtime.contract.table import read_cells
-from edge_runtime.contract.tensors import MAX_NPZ_BYTES, read_npz
-from edge_runtime.contract.values import listed
+from edge_runtime.contract.values import common_length, listed
 from packager.errors import DataUnusable, LabelMissing, nearest
 from packager.samples.parquet import read_parquet
 from packager.samples.rows import Samples
@@ -34,7 +34,8 @@ def load_samples(path: Path, label: str | None) -> Samples:
         InputUnreadable: when the file cannot be read.
         TableMalformed: when it is not of its format.
         LabelMissing: when no column has the label's name.
-        DataUnusable: when it is of no known format, has no row, or its columns differ in rows.
+        InputShape: when its arrays differ in their number of rows.
+        DataUnusable: when it is of no known format, or has no row.
         HostExtraMissing: when pyarrow is needed and not installed.
     """
     loaders = {
@@ -98,16 +99,8 @@ def _load_npz(path: Path, digest: str) -> Samples:
         matrix = raw.pop("X")
         width = matrix.shape[1]
         raw |= {f"x{index}": matrix[:, index] for index in range(width)}
-    lengths = {name: len(array) if array.ndim else 0 for name, array in raw.items()}
-    if len(set(lengths.values())) > 1:
-        raise DataUnusable(
-            f"the arrays of {path.name} differ in their number of rows: {lengths}",
-            hint="Give every array one row a sample along its first axis.",
-            expected="one length",
-            found=lengths,
-        )
-    places = np.arange(max(lengths.values(), default=0))
-    return Samples(path.name, digest, raw, places, matrix=width)
+    rows = common_length(f"the arrays of {path.name}", raw)
+    return Samples(path.name, digest, raw, np.arange(rows), matrix=width)
 
 
 def _load_parquet(path: Path, digest: str) -> Samples:

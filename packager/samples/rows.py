@@ -47,10 +47,10 @@ class Samples:
 
     what: str
     digest: str
-    raw: Arrays
-    places: Array
+    raw: Arrays = field(repr=False)
+    places: Array = field(repr=False)
     label: str | None = None
-    raw_label: Array | None = None
+    raw_label: Array | None = field(default=None, repr=False)
     cells: bool = False
     unusable: dict[str, str] = field(default_factory=dict)
     matrix: int = 0

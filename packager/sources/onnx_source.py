@@ -31,8 +31,8 @@ class OnnxSource:
 
     Columns become inputs in one of three ways. A single ``[?, n]`` input takes the data's n
     columns in their order. Several ``[?, 1]`` inputs take the columns of their names, or those
-    whose names become theirs when written as identifiers. Other inputs are bare tensors, which
-    data must name.
+    whose names become theirs when written as identifiers. Other inputs, and data that are no
+    table, are bare tensors without columns.
 
     Args:
         path: the file; external data must lie in its directory.
@@ -109,6 +109,8 @@ class OnnxSource:
 
 
 def _columns(inputs: tuple[TensorSpec, ...], kinds: Mapping[str, str]) -> tuple[Column, ...]:
+    if "tensor" in kinds.values():
+        return ()
     widths = [spec.shape[1:] for spec in inputs]
     if widths == [(len(kinds),)]:
         return tuple(_column(inputs[0], name, index, kinds) for index, name in enumerate(kinds))

@@ -135,6 +135,7 @@ class Sandbox:
         """
         answer = self._exchange(Message(head, payload))
         if "crash" in answer.head:
+            self._stop()
             raise self._crash(answer.head["crash"])
         if "error" in answer.head:
             raise _leaf(answer.head["error"])
@@ -215,9 +216,12 @@ class Sandbox:
         else:
             self._child.kill()
 
-    def _end(self) -> None:
+    def _stop(self) -> None:
         self._kill()
         self._child.wait()
+
+    def _end(self) -> None:
+        self._stop()
         for pipe in self._pipes:
             try:
                 pipe.close()

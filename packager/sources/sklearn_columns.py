@@ -86,6 +86,7 @@ def plan_columns(model: Any, kinds: Mapping[str, str] | None) -> Plan:
     dropped = _dropped(model)
     named = tuple(map(str, getattr(model, "feature_names_in_", ())))
     names = named or _unnamed(features, kinds)
+    kinds = _by_order(names, kinds)
     read = [position for position in range(features) if position not in dropped]
     _check_columns([names[position] for position in read], kinds)
     found = {
@@ -134,6 +135,16 @@ def _unnamed(features: int, kinds: Mapping[str, str] | None) -> tuple[str, ...]:
     return tuple(kinds)
 
 
+def _by_order(
+    names: Sequence[str], kinds: Mapping[str, str] | None
+) -> Mapping[str, str] | None:
+    """Give a matrix, whose columns are known by their order alone, the model's names."""
+    positions = [f"x{position}" for position in range(len(names))]
+    if kinds is None or list(kinds) != positions:
+        return kinds
+    return dict(zip(names, kinds.values(), strict=True))
+
+
 def _check_columns(wanted: Sequence[str], kinds: Mapping[str, str] | None) -> None:
     missing = [name for name in wanted if kinds is not None and name not in kinds]
     if missing:
@@ -147,17 +158,18 @@ def _check_columns(wanted: Sequence[str], kinds: Mapping[str, str] | None) -> No
 
 
 def _kind(name: str, learned: Learned | None, kinds: Mapping[str, str] | None) -> Learned:
-    given = kinds[name] if kinds else "float"
-    if learned is None:
-        return Learned("text" if given == "text" else "float")
-    if given == "text" and learned.kind != "text":
+    given = kinds[name] if kinds else None
+    takes = learned.kind if learned else "a number or text"
+    if given == "tensor" or (given == "text" and takes in {"float", "integer"}):
         raise DataUnusable(
-            f"column {name!r} is text in the data, the model learned it as {learned.kind}",
+            f"column {name!r} is {given} in the data, the model learned it as {takes}",
             hint="Give this column in the form that the model was fitted on.",
             column=name,
-            expected=learned.kind,
+            expected=takes,
             found=given,
         )
+    if learned is None:
+        return Learned("text" if given == "text" else "float")
     return learned
 
 

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
 import onnx
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
+from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.pipeline import Pipeline
 
@@ -53,9 +55,10 @@ def _convertible(estimator: Any) -> Any:
     while hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
     last = _last(estimator)
-    if hasattr(last, "flatten_transform"):
+    if isinstance(last, VotingClassifier):
         last.flatten_transform = False  # concerns transform alone; True is not implemented
-        last.weights = None if last.weights is None else list(map(float, last.weights))
+    if isinstance(last, (VotingClassifier, VotingRegressor)) and last.weights is not None:
+        last.weights = np.asarray(last.weights)  # the converter asks a list for its sum()
     return estimator
 
 
@@ -166,7 +169,9 @@ def _tidy_shapes(graph: onnx.GraphProto, model: SklearnModel) -> None:
         axes = value.type.tensor_type.shape.dim
         if axes:
             axes[0].dim_param = _BATCH
-    wide = model.roles.get("probability", model.roles.get("score"))
-    if model.task == "classification" and wide:
-        axes = graph.output[1].type.tensor_type.shape.dim
-        axes[1].dim_value = len(model.labels)
+    if model.task == "regression":
+        width = getattr(_last(model.estimator), "n_outputs_", None)
+    else:
+        width = len(model.labels) if len(model.roles) > 1 else None
+    if width:
+        graph.output[-1].type.tensor_type.shape.dim[1].dim_value = width

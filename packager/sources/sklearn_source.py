@@ -114,10 +114,14 @@ class SklearnSource:
                 found=str(crash),
             ) from None
         model = _parsed(answer.payload)
+        inputs, outputs = tensor_specs(model.graph.input), tensor_specs(model.graph.output)
+        names = [spec.name for spec in outputs]
+        _require(inputs == described.inputs, "the inputs planned", [i.text() for i in inputs])
+        _require(names == list(self._roles.values()), "the outputs planned", names)
         return Graph(
             model=model,
-            inputs=tensor_specs(model.graph.input),
-            outputs=tensor_specs(model.graph.output),
+            inputs=inputs,
+            outputs=outputs,
             columns=described.columns,
             task=self._task,
             roles=self._roles,
@@ -145,7 +149,7 @@ class SklearnSource:
                 found=str(crash),
             ) from None
         except WireBrokenError as broken:
-            raise _broken(broken) from None
+            raise _unexpected("arrays", broken) from None
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def missing_probe(self, columns: Mapping[str, Array]) -> tuple[MissingProbe, ...]:
@@ -170,7 +174,7 @@ class SklearnSource:
                 found=str(crash),
             ) from None
         except WireBrokenError as broken:
-            raise _broken(broken) from None
+            raise _unexpected("arrays", broken) from None
         return tuple(
             MissingProbe(column.name, _without(rows, column), blocks.get(column.name))
             for column in self._description().columns
@@ -221,49 +225,42 @@ def _unreadable(name: str, crash: CrashError) -> SourceUnreadable:
     )
 
 
-def _broken(broken: WireBrokenError) -> SourceFailed:
-    return SourceFailed(
-        f"the child must answer with arrays, but {broken}",
-        hint="Build from a file that only holds the model.",
-        expected="arrays",
-        found=str(broken),
-    )
-
-
 def _parsed(data: bytes) -> onnx.ModelProto:
     """Parse the child's ONNX file, which must stand alone: no path in it may be followed."""
     try:
         model = onnx.load_model_from_string(data)
-        outside = [
-            tensor.name
-            for tensor in tensors_of(model)
-            if tensor.data_location == onnx.TensorProto.EXTERNAL
-        ]
     except DecodeError as error:
-        raise SourceFailed(
-            f"the child must answer with an ONNX model, but it cannot be parsed: {error}",
-            hint="Build from a file that only holds the model.",
-            expected="an ONNX model",
-            found=str(error),
-        ) from None
-    if outside:
-        raise SourceFailed(
-            f"the child's ONNX model must hold its own tensors, {outside[0]!r} is elsewhere",
-            hint="Build from a file that only holds the model.",
-            expected="no external data",
-            found=outside[0],
-        )
+        raise _unexpected("an ONNX model", error) from None
+    outside = [
+        tensor.name
+        for tensor in tensors_of(model)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    ]
+    _require(not outside, "a model that holds its own tensors", outside)
     return model
 
 
+def _require(holds: bool, wanted: str, found: object) -> None:
+    """Refuse an answer of the child that is not of the form that our own code gives it.
+
+    Raises:
+        SourceFailed: naming both.
+    """
+    if not holds:
+        raise _unexpected(wanted, found)
+
+
+def _unexpected(wanted: str, found: object) -> SourceFailed:
+    return SourceFailed(
+        f"the child must answer with {wanted}, it answered {clean(found)!r}",
+        hint="Build from a file that only holds the model.",
+        expected=wanted,
+        found=clean(found),
+    )
+
+
 def _one_of(value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise SourceFailed(
-            f"the child must answer one of {', '.join(known)}, it answered {clean(value)!r}",
-            hint="Build from a file that only holds the model.",
-            expected=list(known),
-            found=clean(value),
-        )
+    _require(value in known, f"one of {', '.join(known)}", value)
     return value
 
 

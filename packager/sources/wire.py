@@ -13,7 +13,8 @@ import numpy as np
 
 from edge_runtime.contract import strictjson
 from edge_runtime.contract.errors import JsonMalformed, TableMalformed
-from edge_runtime.contract.tensors import Array, Arrays, read_npz, write_npz
+from edge_runtime.contract.npz import read_npz, write_npz
+from edge_runtime.contract.tensors import Array, Arrays
 
 MAX_LINE_BYTES = 8 << 20
 MAX_PAYLOAD_BYTES = 8 << 30

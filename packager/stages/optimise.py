@@ -11,7 +11,7 @@ from itertools import chain
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
-from packager.errors import OpsetTooNew
+from packager.errors import ConversionFailed
 
 
 def optimise(model: ModelProto, *, opset: Mapping[str, int], ir: int) -> ModelProto:
@@ -23,7 +23,7 @@ def optimise(model: ModelProto, *, opset: Mapping[str, int], ir: int) -> ModelPr
         ir: the newest IR version that it loads.
 
     Raises:
-        OpsetTooNew: when the graph needs a newer operator set.
+        ConversionFailed: when the graph needs a newer operator set.
     """
     result = ModelProto()
     result.CopyFrom(model)
@@ -51,7 +51,7 @@ def drop_documentation(model: ModelProto) -> None:
     model.ClearField("metadata_props")
     for graph in _graphs(model.graph):
         for field in ("doc_string", "metadata_props", "value_info"):
-            graph.ClearField(field)  # type: ignore[arg-type]
+            graph.ClearField(field)
         parts = chain(graph.node, graph.initializer, graph.input, graph.output)
         for part in parts:
             part.ClearField("doc_string")
@@ -69,15 +69,18 @@ def freeze_weights(model: ModelProto) -> None:
 
 def drop_dead_nodes(model: ModelProto) -> None:
     """Drop nodes whose outputs reach no output of the graph."""
-    needed = {item.name for item in model.graph.output}
-    living: list[NodeProto] = []
-    for node in reversed(model.graph.node):
-        if needed.intersection(node.output):
-            living.append(node)
-            needed.update(_names_read(node))
+    maker = {name: node for node in model.graph.node for name in node.output if name}
+    wanted = [item.name for item in model.graph.output]
+    alive: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        if name in maker and name not in alive:
+            alive.update(filter(None, maker[name].output))
+            wanted.extend(_names_read(maker[name]))
+    living = [node for node in model.graph.node if alive.intersection(node.output)]
     if len(living) < len(model.graph.node):
         del model.graph.node[:]
-        model.graph.node.extend(reversed(living))
+        model.graph.node.extend(living)
 
 
 def drop_unused_weights(model: ModelProto) -> None:
@@ -129,11 +132,11 @@ def _check_opset(model: ModelProto, ceiling: Mapping[str, int]) -> None:
         newest = ceiling.get(item.domain)
         if newest is not None and item.version > newest:
             domain = item.domain or "ai.onnx"
-            raise OpsetTooNew(
+            raise ConversionFailed(
                 f"the graph uses {domain} {item.version}, "
                 f"the target's oldest engine loads up to {newest}",
                 hint="Export the model at that operator set, or build for a newer engine.",
                 domain=domain,
+                expected=newest,
                 found=item.version,
-                allowed=newest,
             )

@@ -114,9 +114,7 @@ def _forms(answers: Arrays) -> dict[str, str]:
     return forms
 
 
-def _ties(
-    expected: Arrays, task: str, roles: Mapping[str, str]
-) -> NDArray[np.bool_] | None:
+def _ties(expected: Arrays, task: str, roles: Mapping[str, str]) -> NDArray[np.bool_] | None:
     margins = label_margins(task, roles, expected)
     if margins is None:
         return None

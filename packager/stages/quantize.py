@@ -93,9 +93,11 @@ def quantize(
     if calibration is None or rows < MIN_CALIBRATION_ROWS:
         return Skipped(
             rung,
-            f"its ranges need at least {MIN_CALIBRATION_ROWS} calibration rows, there are {rows}",
+            f"ranges need at least {MIN_CALIBRATION_ROWS} calibration rows, there are {rows}",
         )
-    ranges = _recorded_ranges(model, take_rows(calibration, slice(MAX_CALIBRATION_ROWS)), record)
+    ranges = _recorded_ranges(
+        model, take_rows(calibration, slice(MAX_CALIBRATION_ROWS)), record
+    )
     empty = [name for name, found in ranges.items() if not np.isfinite(found).all()]
     if empty:
         return Skipped(rung, f"the calibration rows give {empty[0]!r} no finite value")
@@ -287,4 +289,3 @@ def _cleared(model: ModelProto) -> ModelProto:
     model.ClearField("metadata_props")
     model.graph.ClearField("value_info")
     return model
-

@@ -17,7 +17,12 @@ import onnx
 from cryptography.hazmat.primitives.asymmetric import ec
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_runtime.contract.bundle.archive import INDEX_NAME, LAYOUT_BYTES, LAYOUT_NAME, blob_name
+from edge_runtime.contract.bundle.archive import (
+    INDEX_NAME,
+    LAYOUT_BYTES,
+    LAYOUT_NAME,
+    blob_name,
+)
 from edge_runtime.contract.bundle.digests import sha256_hex
 from edge_runtime.contract.bundle.manifest import Golden, Interface, Manifest, Target, Variant
 from edge_runtime.contract.bundle.oci import (
@@ -34,8 +39,9 @@ from edge_runtime.contract.bundle.signature import (
     statement,
 )
 from edge_runtime.contract.bundle.verify import VerifiedBundle, verify_bundle
+from edge_runtime.contract.npz import write_npz
 from edge_runtime.contract.table import TableFormat
-from edge_runtime.contract.tensors import TensorSpec, Tolerance, write_npz
+from edge_runtime.contract.tensors import TensorSpec, Tolerance
 from edge_runtime.engine.session import SessionPlan, open_session
 from packager.stages.pack import target_parts, write_bundle
 from packager.stages.sign import KeySigner, signature_part
@@ -226,8 +232,13 @@ def rewrite_manifests(
 ) -> list[tuple[str, bytes]]:
     """Return a bundle's entries with every target's OCI manifest edited and found again."""
     stored = dict(layout_entries(made))
-    documents = [json.loads(data) for name, data in stored.items() if name.startswith("blobs/")
-                 and b'"layers":[' in data and MANIFEST_TYPE.encode() in data]
+    documents = [
+        json.loads(data)
+        for name, data in stored.items()
+        if name.startswith("blobs/")
+        and b'"layers":[' in data
+        and MANIFEST_TYPE.encode() in data
+    ]
     for document in documents:
         edit(document)
     return assemble([json.dumps(item).encode() for item in documents], stored.values())

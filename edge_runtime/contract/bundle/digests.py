@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from edge_runtime.contract.bundle.manifest import FileEntry
 from edge_runtime.contract.errors import DigestMismatch
@@ -12,6 +13,15 @@ from edge_runtime.contract.errors import DigestMismatch
 def sha256_hex(data: bytes) -> str:
     """Return the sha256 of bytes in lower-case hex."""
     return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the sha256 of a whole file in lower-case hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def checked(chunks: Iterable[bytes], entry: FileEntry) -> Iterator[bytes]:

@@ -30,9 +30,7 @@ def header(
     dropped: Dropped | None = None,
     replaced: tuple[str, ...] = (),
 ) -> bytes:
-    found = Header(
-        stream, number, "boot", 42, "0.1.0", SUBJECT, dropped or Dropped(), replaced
-    )
+    found = Header(stream, number, "boot", 42, "0.1.0", SUBJECT, dropped or Dropped(), replaced)
     return frame(found.to_json())
 
 
@@ -50,9 +48,7 @@ def packed(directory: Path, number: int, *lines: bytes, stream: str = STREAM) ->
 
 def read(*directories: Path) -> tuple[LogReader, list[tuple[str, int, int]]]:
     reader = LogReader(directories)
-    return reader, [
-        (stream, found.sequence, found.tally.rows) for stream, _, found in reader
-    ]
+    return reader, [(stream, found.sequence, found.tally.rows) for stream, _, found in reader]
 
 
 def test_windows_of_several_streams_come_newest_segment_first(tmp_path: Path) -> None:
@@ -62,13 +58,13 @@ def test_windows_of_several_streams_come_newest_segment_first(tmp_path: Path) ->
     reader, found = read(tmp_path)
     assert found == [(STREAM, 2, 1), (OTHER, 0, 1), (STREAM, 1, 1), (STREAM, 0, 1)]
     assert reader.health.segments == 3
-    assert reader.health.text() == "3 segments, complete"
+    assert reader.health.text() == "complete; segments 3"
 
 
 def test_an_empty_directory_is_an_empty_log(tmp_path: Path) -> None:
     reader, found = read(tmp_path)
     assert found == []
-    assert reader.health.text() == "0 segments, complete"
+    assert reader.health.text() == "complete; no segments"
 
 
 def test_a_segment_that_was_being_compressed_counts_once(tmp_path: Path) -> None:
@@ -115,7 +111,7 @@ def test_a_gap_in_the_sequence_is_counted_as_missing(tmp_path: Path) -> None:
     plain(tmp_path, 2, header(2), window(7), window(9))
     reader, _ = read(tmp_path)
     assert reader.health.missing_windows == 3
-    assert "3 windows missing" in reader.health.text()
+    assert "missing windows 3" in reader.health.text()
 
 
 def test_a_segment_that_a_newer_header_names_no_longer_counts(tmp_path: Path) -> None:

@@ -23,9 +23,7 @@ tallies = st.builds(
 )
 facts = st.dictionaries(
     st.text(max_size=8),
-    st.one_of(
-        st.text(max_size=20), st.integers(-(2**53), 2**53), st.booleans(), st.none()
-    ),
+    st.one_of(st.text(max_size=20), st.integers(-(2**53), 2**53), st.booleans(), st.none()),
     max_size=3,
 )
 events = st.builds(Event, st.text(max_size=20), st.integers(0, 1 << 50), facts)

@@ -1,86 +1,42 @@
-"""One child for many models, and what its models' graphs answer in the engine."""
+"""One child for many models, which spares its start."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
 
-import joblib
-import numpy as np
-import pandas as pd
 import pytest
+from sources import dumped
 
-from edge_runtime.contract.columns import assemble
-from edge_runtime.contract.tensors import Arrays
-from edge_runtime.engine.session import SessionPlan, open_session
-from packager.graph import DEFAULT_OPSET, Graph
 from packager.sources.sandbox import Sandbox
 from packager.sources.sklearn_source import SklearnSource
 
-Opener: TypeAlias = Callable[[Any], SklearnSource]
+
+class Children:
+    """Gives a living child, the same one as long as no test has made it crash."""
+
+    def __init__(self) -> None:
+        self.stack = ExitStack()
+        self.child: Sandbox | None = None
+
+    def living(self) -> Sandbox:
+        if self.child is None or self.child._child.poll() is not None:
+            self.child = self.stack.enter_context(Sandbox("model.joblib"))
+        return self.child
 
 
 @pytest.fixture(scope="session")
-def sandbox() -> Iterator[Sandbox]:
-    """A child that opens one model after another, which spares its start."""
-    with Sandbox("model.joblib") as child:
-        yield child
+def children() -> Iterator[Children]:
+    """Children that open one model after another."""
+    children = Children()
+    with children.stack:
+        yield children
 
 
 @pytest.fixture
-def opened(sandbox: Sandbox) -> Opener:
+def opened(children: Children) -> Callable[[Any], SklearnSource]:
     """Open a fitted estimator as the child would from a file."""
-    return lambda estimator: SklearnSource(sandbox, "model.joblib", dumped(estimator), "pickle")
-
-
-def dumped(model: Any) -> bytes:
-    """Return a model as the bytes of a joblib file."""
-    buffer = io.BytesIO()
-    joblib.dump(model, buffer)
-    return buffer.getvalue()
-
-
-def kinds_of(frame: pd.DataFrame) -> dict[str, str]:
-    """Return the kinds that reading this frame from a file would find."""
-    kinds = {"O": "text", "i": "integer", "f": "float"}
-    return {str(name): kinds[frame[name].to_numpy().dtype.kind] for name in frame}
-
-
-def raw(frame: pd.DataFrame) -> Arrays:
-    """Return a frame as raw rows by column name; a missing text is ""."""
-    return {
-        str(name): frame[name].fillna("").to_numpy(dtype=object)
-        if frame[name].dtype == object
-        else frame[name].to_numpy()
-        for name in frame
-    }
-
-
-def engine_answers(graph: Graph, rows: Mapping[str, Any]) -> Arrays:
-    """Run a graph in the engine on raw rows by column name."""
-    feed = assemble(
-        graph.columns, graph.inputs, {column.name: rows[column.name] for column in graph.columns}
+    return lambda estimator: SklearnSource(
+        children.living(), "model.joblib", dumped(estimator), "pickle"
     )
-    with_batches = open_session(graph.to_bytes(), SessionPlan())
-    return with_batches.run(feed)
-
-
-def worst_difference(expected: Arrays, actual: Arrays) -> float:
-    """Return how far two sets of answers stand apart; text and labels must be equal."""
-    assert list(expected) == list(actual)
-    worst = 0.0
-    for name, wanted in expected.items():
-        assert wanted.shape == actual[name].shape, name
-        if wanted.dtype.kind == "f":
-            distance = np.abs(np.nan_to_num(wanted, nan=-1) - np.nan_to_num(actual[name], nan=-1))
-            worst = max(worst, float(distance.max(initial=0.0)))
-        else:
-            np.testing.assert_array_equal(wanted, actual[name])
-    return worst
-
-
-def convert(source: SklearnSource, frame: pd.DataFrame) -> Graph:
-    """Plan for the frame's columns and convert."""
-    source.describe(kinds_of(frame))
-    return source.graph(DEFAULT_OPSET)

@@ -1,0 +1,190 @@
+"""One target's part of a build: rungs made, measured, judged, and proven by golden vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx import ModelProto
+
+from edge_runtime.contract.bundle.manifest import VARIANT_DIRECTORY, Variant
+from edge_runtime.contract.tensors import Arrays
+from edge_runtime.engine.session import CPU
+from packager.answers import take_rows
+from packager.config import BuildConfig
+from packager.graph import Graph
+from packager.record import Record
+from packager.report.facts import TargetFacts
+from packager.samples import load_samples
+from packager.stages.admit import admit
+from packager.stages.evaluate import HeldOut, choose_metric, evaluate, host_is
+from packager.stages.golden import POOL, GoldenVectors, make_golden
+from packager.stages.optimise import optimise
+from packager.stages.quantize import quantize
+from packager.synthetic import draw_rows, learned_values
+from packager.target import TargetProfile
+from packager.understanding import Rows, Say, Understood
+from packager.variant import Candidate, Skipped
+
+GOLDEN_FILE = "golden.npz"
+FLOAT32 = "float32"
+
+
+@dataclass(frozen=True)
+class TargetBuild:
+    """What was built for one target.
+
+    Attributes:
+        facts: for report, card and bill of materials.
+        variants: the ladder as the manifest has it.
+        files: graphs and golden vectors by their path in the package.
+    """
+
+    facts: TargetFacts
+    variants: tuple[Variant, ...]
+    files: dict[str, bytes]
+
+
+def build_target(
+    profile: TargetProfile,
+    understood: Understood,
+    config: BuildConfig,
+    record: Record,
+    say: Say,
+) -> TargetBuild:
+    """Make, measure and judge the rungs of one target.
+
+    Raises:
+        ReplayMismatch: when a value does not agree with the one to be replayed.
+        NoGoldenRows: when there are no rows that devices could prove themselves with.
+    """
+    graph = understood.graph
+    model = optimise(graph.model, opset=profile.opset, ir=profile.ir)
+    candidates, skipped = _candidates(profile, model, understood.rows, record)
+    held_out = held_out_rows(graph, understood.rows)
+    metric = choose_metric(config.metric, held_out) if held_out else ""
+    timed = host_is(profile.architecture) and profile.providers[0] == CPU
+    measured = evaluate(candidates, held_out, metric=metric, timed=timed, record=record)
+    verdicts = admit(measured, metric=metric, max_drop=config.max_drop)
+    admitted = {verdict.name for verdict in verdicts if verdict.admitted}
+    ladder = [candidate for candidate in candidates if candidate.name in admitted]
+    golden = make_golden(
+        ladder,
+        _pool(graph, model, understood.rows, config),
+        task=graph.task,
+        roles=graph.roles,
+        record=record,
+    )
+    say(profile.name, f"ships {', '.join(candidate.name for candidate in ladder)}")
+    variants = tuple(_variant(candidate, golden) for candidate in ladder)
+    facts = TargetFacts(
+        profile=profile,
+        ladder=variants,
+        measured=measured,
+        verdicts=verdicts,
+        skipped=skipped,
+        notes=_notes(profile, timed, golden),
+        golden_rows=golden.rows,
+        golden_synthetic=config.golden == "synthetic",
+    )
+    files = {v.model_file: c.model for v, c in zip(variants, ladder, strict=True)}
+    return TargetBuild(facts, variants, {**files, GOLDEN_FILE: golden.to_npz()})
+
+
+def held_out_rows(graph: Graph, rows: Rows | None) -> HeldOut | None:
+    """Return the rows that judge, with what the graph's outputs mean."""
+    if rows is None:
+        return None
+    return HeldOut(rows.held_out, rows.truth, graph.task, graph.roles, graph.labels)
+
+
+def _candidates(
+    profile: TargetProfile, model: ModelProto, rows: Rows | None, record: Record
+) -> tuple[list[Candidate], list[Skipped]]:
+    """Make every rung that the profile asks for, float32 last."""
+    provider = profile.providers[0]
+    found: list[Candidate] = []
+    skipped: list[Skipped] = []
+    for rung in profile.precisions:
+        made = _rung(rung, profile, model, rows, record)
+        if isinstance(made, Skipped):
+            skipped.append(made)
+            continue
+        found.append(
+            Candidate(
+                name=rung,
+                precision=rung.partition("-")[0],
+                provider=provider,
+                model=made.SerializeToString(deterministic=True),
+                session_options=profile.session_options,
+                provider_options=profile.provider_options,
+            )
+        )
+    if profile.cpu_rung:
+        found.append(
+            Candidate(
+                name=f"{FLOAT32}-cpu",
+                precision=FLOAT32,
+                provider=CPU,
+                model=found[-1].model,
+                session_options=profile.session_options,
+            )
+        )
+    return found, skipped
+
+
+def _rung(
+    rung: str, profile: TargetProfile, model: ModelProto, rows: Rows | None, record: Record
+) -> ModelProto | Skipped:
+    if rung == FLOAT32:
+        return model
+    return quantize(
+        rung,
+        model,
+        calibration=rows.calibration if rows else None,
+        reduce_range=profile.reduce_range,
+        record=record,
+    )
+
+
+def _pool(graph: Graph, model: ModelProto, rows: Rows | None, config: BuildConfig) -> Arrays:
+    """Return the rows that golden vectors are chosen from."""
+    if config.golden == "real" and rows is not None:
+        return take_rows(rows.held_out, slice(POOL))
+    if isinstance(config.golden, Path):
+        samples = load_samples(config.golden, config.label if rows else None)
+        return take_rows(samples.feed(graph.columns, graph.inputs), slice(POOL))
+    return draw_rows(
+        graph.inputs,
+        POOL,
+        known=rows.held_out if rows else None,
+        private=[rows.held_out, rows.calibration] if rows else (),
+        learned=learned_values(model),
+    )
+
+
+def _variant(candidate: Candidate, golden: GoldenVectors) -> Variant:
+    return Variant(
+        name=candidate.name,
+        precision=candidate.precision,
+        provider=candidate.provider,
+        model_file=f"{VARIANT_DIRECTORY}/{candidate.name}.onnx",
+        session_options=candidate.session_options,
+        provider_options=candidate.provider_options,
+        tolerances=golden.tolerances[candidate.name],
+    )
+
+
+def _notes(profile: TargetProfile, timed: bool, golden: GoldenVectors) -> Sequence[str]:
+    """Say in words what was not measured for this target."""
+    notes = []
+    if not timed:
+        notes.append(
+            "speed was not measured: this host is no such device; it decides for itself"
+        )
+    promised = ", ".join(cpu.qemu for cpu in profile.cpu_models)
+    notes.append(f"quality was measured on this host's processor, not yet on {promised}")
+    if not golden.steady:
+        notes.append("no golden row holds still when nudged: a sound device may fail its trial")
+    return notes
