@@ -70,7 +70,6 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(store=None)
     parser.add_argument("--version", action="version", version=f"edge-runtime {__version__}")
     adder = _Adder(parser, shared, "COMMAND")
     _add_trust(adder)
@@ -82,7 +81,9 @@ def build_parser() -> argparse.ArgumentParser:
 class _Adder:
     """Adds commands that share ``--store`` and ``--json`` and end their help with examples."""
 
-    def __init__(self, parser: _Parser, shared: _Parser, metavar: str, prefix: str = "") -> None:
+    def __init__(
+        self, parser: _Parser, shared: _Parser, metavar: str, prefix: str = ""
+    ) -> None:
         self._commands = parser.add_subparsers(
             metavar=metavar, required=True, parser_class=_Parser
         )

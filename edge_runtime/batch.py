@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from edge_runtime.contract.answers import flat_rows
-from edge_runtime.contract.errors import InputName, OutputUnwritable, UsageError
-from edge_runtime.contract.npz import write_npz
-from edge_runtime.contract.table import read_table
-from edge_runtime.contract.tensors import Arrays
+from edge_runtime.console import STANDARD_OUTPUT, abandon, unwritable
+from edge_runtime.contract.answers import answer_rows, check_rows, flat_rows
+from edge_runtime.contract.bundle.manifest import Interface
+from edge_runtime.contract.errors import (
+    InputError,
+    InputUnreadable,
+    OutputUnwritable,
+    UsageError,
+)
+from edge_runtime.contract.npz import MAX_NPZ_BYTES, write_npz
+from edge_runtime.contract.table import FORMATS, Rows, read_table
+from edge_runtime.contract.tensors import DTYPES, Arrays
 from edge_runtime.model import Model
 
 STANDARD_STREAM = "-"
-FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".npz": "npz"}
+CHUNK_ROWS = 1024
 
 
 def format_of(path: str, named: str | None) -> str:
@@ -30,12 +39,11 @@ def format_of(path: str, named: str | None) -> str:
     Raises:
         UsageError: when the suffix says nothing.
     """
-    found = named or (
-        "csv" if path == STANDARD_STREAM else FORMATS.get(Path(path).suffix.lower())
-    )
+    by_suffix = FORMATS.get(Path(path).suffix.lower())
+    found = named or ("csv" if path == STANDARD_STREAM else by_suffix)
     if found is None:
         raise UsageError(
-            f"the format of {path} must be one of csv, jsonl, npz; its suffix does not say which",
+            f"the format of {path} must be csv, jsonl or npz; its suffix does not say which",
             hint="Name it: --input-format or --output-format.",
             path=path,
             expected=["csv", "jsonl", "npz"],
@@ -54,107 +62,225 @@ def predict_table(
     Args:
         model: the loaded model.
         source: path or ``-``, and its format.
-        sink: path or ``-``, and its format; a file appears whole or not at all.
+        sink: path or ``-``, and its format; a file appears whole or not at all, a stream holds
+            what was answered before an error.
         progress: called with the number of rows answered so far.
 
     Raises:
         InputError: when a row cannot be read or is not as declared, naming its line.
         OutputUnwritable: when the answers cannot be written.
+        PredictionFailed: when the engine fails, or does not give one answer a row.
     """
-    interface = model.interface
-    if not interface.columns and source[1] != "npz":
-        raise InputName(
-            f"{model.name} takes tensors ({', '.join(s.name for s in interface.inputs)}), "
-            f"and a table of {source[1]} has named columns",
-            hint="Give an .npz file whose keys are the input names.",
-            expected=[spec.name for spec in interface.inputs],
-            found=source[1],
-        )
-    rows = sys.stdin.buffer if source[0] == STANDARD_STREAM else Path(source[0])
+    answers = _Answers(model, source, progress, whole=sink[1] == "npz")
     with _replacing(sink[0]) as out:
-        chunks = read_table(rows, source[1], interface.columns, interface.table)
-        return _WRITERS[sink[1]](model, _answered(model, chunks, progress), out)
+        _WRITERS[sink[1]](model.interface, answers, out)
+    return answers.rows
 
 
-def _answered(
-    model: Model, chunks: Iterable[Arrays], progress: Callable[[int], None]
-) -> Iterator[Arrays]:
-    done = 0
-    for chunk in chunks:
-        answers = model.predict(chunk)
-        done += len(next(iter(answers.values())))
-        progress(done)
-        yield answers
+class _Answers:
+    """The answers to a table, chunk by chunk, each with its number of rows.
+
+    Attributes:
+        rows: how many were answered so far.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        source: tuple[str, str],
+        progress: Callable[[int], None],
+        *,
+        whole: bool,
+    ) -> None:
+        interface = model.interface
+        self.rows = 0
+        self._model = model
+        self._progress = progress
+        # Arrays that are no rows of anything can only be answered at once and handed on whole.
+        self._bare = whole and not interface.roles
+        self._table = read_table(
+            _opened(source[0]),
+            source[1],
+            interface.columns,
+            interface.table,
+            chunk_rows=sys.maxsize if self._bare else _fixed_batch(interface) or CHUNK_ROWS,
+        )
+
+    def __iter__(self) -> Iterator[tuple[int, Arrays]]:
+        for rows in self._read():
+            answers = self._model.predict(rows, where=rows.where)
+            if not self._bare:
+                check_rows(answers, rows.count)
+            self.rows += rows.count
+            self._progress(self.rows)
+            yield rows.count, answers
+
+    def _read(self) -> Iterator[Rows]:
+        try:
+            yield from self._table
+        except InputError as error:
+            self._model.count_refused(error)
+            raise
 
 
-def _write_csv(model: Model, chunks: Iterator[Arrays], out: IO[bytes]) -> int:
-    count = 0
-    for answers in chunks:
-        rows = list(flat_rows(model.interface, answers))
-        if not count and rows:
-            out.write(_csv_line(rows[0].keys()))
-        out.writelines(_csv_line(row.values()) for row in rows)
-        count += len(rows)
-    return count
+def _opened(path: str) -> Path | BinaryIO:
+    if path != STANDARD_STREAM:
+        return Path(path)
+    if sys.stdin is None:
+        raise InputUnreadable(
+            "rows are to be read from the standard input, and it is closed",
+            hint="Pipe the rows in, or name a file: --input FILE",
+            path=path,
+        )
+    return sys.stdin.buffer
 
 
-class _Line:
-    """What ``csv.writer`` writes into: keeps the one line."""
-
-    text = ""
-
-    def write(self, text: str) -> None:
-        self.text = text
+def _fixed_batch(interface: Interface) -> int | None:
+    """Return the only number of rows that the graph takes at once; None where any will do."""
+    return next((spec.shape[0] for spec in interface.inputs if spec.shape), None)
 
 
-def _csv_line(values: Iterable[Any]) -> bytes:
-    line = _Line()
-    csv.writer(line, lineterminator="\n").writerow(list(values))
-    return line.text.encode("utf-8", "replace")
+# --- writing -------------------------------------------------------------------------------
 
 
-def _write_jsonl(model: Model, chunks: Iterator[Arrays], out: IO[bytes]) -> int:
-    count = 0
-    for answers in chunks:
-        for row in flat_rows(model.interface, answers):
-            out.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-            count += 1
-    return count
+def _write_csv(interface: Interface, answers: _Answers, out: IO[bytes]) -> None:
+    header: list[str] = []
+    for count, chunk in answers:
+        rows = list(flat_rows(interface, chunk, count))
+        if not header:
+            header = list(rows[0])
+            out.write(_csv([header]))
+        if list(rows[0]) != header:
+            raise OutputUnwritable(
+                f"every row of a CSV has the same columns; after {header} came {list(rows[0])}",
+                hint="Write JSON lines: --output-format jsonl",
+                expected=header,
+                found=list(rows[0]),
+            )
+        out.write(_csv(row.values() for row in rows))
+    if not header:
+        out.write(_csv(map(list, flat_rows(interface, _blank(interface, 1), 1))))
 
 
-def _write_npz(model: Model, chunks: Iterator[Arrays], out: IO[bytes]) -> int:
-    del model  # the outputs keep the graph's own names
-    parts = list(chunks)
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    out.write(write_npz(whole))
-    return len(next(iter(whole.values())))
+def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _write_jsonl(interface: Interface, answers: _Answers, out: IO[bytes]) -> None:
+    for count, chunk in answers:
+        for row in answer_rows(interface, chunk, count):
+            out.write(_json(row).encode() + b"\n")
+
+
+def _json(row: dict[str, Any]) -> str:
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_without_nan(row), ensure_ascii=False)
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a value as JSON can hold it: null for NaN, the name of an infinity."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
+    return value
+
+
+def _write_npz(interface: Interface, answers: _Answers, out: IO[bytes]) -> None:
+    """Write the outputs under the graph's own names; they are held until the last one is in."""
+    parts: list[Arrays] = []
+    size = 0
+    for _, chunk in answers:
+        # Text is held as it will be written, to know its size.
+        plain = {
+            name: array.astype(str) if array.dtype.kind == "O" else array
+            for name, array in chunk.items()
+        }
+        parts.append(plain)
+        size += sum(array.nbytes for array in plain.values())
+        if size > MAX_NPZ_BYTES:
+            raise OutputUnwritable(
+                f"an NPZ of answers may take {MAX_NPZ_BYTES} bytes, these take {size} and more",
+                hint="Write a format that is not held in memory: --output-format csv",
+                expected=MAX_NPZ_BYTES,
+                found=size,
+            )
+    first, *others = parts or [_blank(interface, 0)]
+    joined = {
+        name: np.concatenate([array, *(part[name] for part in others)]) if others else array
+        for name, array in first.items()
+    }
+    out.write(write_npz(joined))
 
 
 _WRITERS = {"csv": _write_csv, "jsonl": _write_jsonl, "npz": _write_npz}
 
 
+def _blank(interface: Interface, rows: int) -> Arrays:
+    """Return outputs without meaning, for what their form alone tells."""
+    classes = len(interface.labels)  # the width of what declares none
+    return {
+        spec.name: np.zeros(
+            (rows, *(axis or classes for axis in spec.shape[1:])), DTYPES[spec.dtype]
+        )
+        for spec in interface.outputs
+    }
+
+
+# --- where to ------------------------------------------------------------------------------
+
+
 @contextmanager
 def _replacing(path: str) -> Iterator[IO[bytes]]:
-    """Open a temporary file that takes the path's place only if nothing failed."""
-    if path == STANDARD_STREAM:
+    """Open what answers are written into; a plain file appears only if nothing failed."""
+    final = Path(path)
+    try:
+        if path == STANDARD_STREAM:
+            with _standard_output() as stream:
+                yield stream
+        elif final.exists() and not final.is_file():
+            with final.open("wb") as stream:  # a pipe or a device; a directory refuses
+                yield stream
+        else:
+            # The file behind a link is replaced, not the link.
+            with _whole_file(final.resolve()) as stream:
+                yield stream
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        place = STANDARD_OUTPUT if path == STANDARD_STREAM else path
+        raise unwritable(place, error) from None
+
+
+@contextmanager
+def _standard_output() -> Iterator[IO[bytes]]:
+    if sys.stdout is None:
+        raise OSError(None, "it is closed")
+    try:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
-        return
-    final = Path(path)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        abandon(sys.stdout)
+        raise
+
+
+@contextmanager
+def _whole_file(final: Path) -> Iterator[IO[bytes]]:
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
     try:
-        try:
-            with temporary.open("xb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(final)
-        except OSError as error:
-            raise OutputUnwritable(
-                f"answers are written to {final}, which cannot be written: {error.strerror}",
-                hint="Choose another --output, or free space there.",
-                path=str(final),
-                reason=error.strerror,
-            ) from None
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from edge_runtime.state.store import Store, locate_store
 
 
 def _store(options: argparse.Namespace) -> Store:
-    return locate_store(options.store, os.environ)
+    return locate_store(getattr(options, "store", None), os.environ)
 
 
 # --- trust ---------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def probe(options: argparse.Namespace) -> Outcome:
         ("cpus", f"{facts.cpus}, quota {facts.cpu_quota or 'none'}"),
         ("memory", console.size(facts.usable_memory_bytes)),
         ("python", f"{facts.python}, {facts.libc or 'unknown libc'}"),
-        ("engine", f"{engine.name} {engine.version}" if engine else facts.engine_problem),
+        ("engine", engine.text if engine else facts.engine_problem),
         ("providers", ", ".join(engine.providers) if engine else "none"),
         ("telemetry", telemetry_state()),
         ("runtime", f"edge-runtime {facts.runtime}"),
@@ -181,7 +181,7 @@ def status(options: argparse.Namespace) -> Outcome:
     facts = probe_device()
     models = [model_status(store.model(name), facts) for name in _names(store, options)]
     fingerprints = store.trust.fingerprints()
-    engine = f"{facts.engine.name} {facts.engine.version}" if facts.engine else None
+    engine = facts.engine.text if facts.engine else None
     rows = [
         ("store", f"{store.root} ({store.origin})"),
         ("trusted", f"{len(fingerprints)} keys"),
@@ -208,8 +208,13 @@ def _status_text(item: dict[str, Any]) -> str:
     active = item["active"]
     rows = [("state", item["degraded"] or "sound")]
     if active:
+        how = f"{active['variant']} on {active['provider']}"
         rows += [
-            ("serves", f"{active['target']}, {active['variant']} on {active['provider']}"),
+            (
+                "serves",
+                how if active["variant"] else "by what its trial finds at the next load",
+            ),
+            ("target", active["target"] or "unknown"),
             ("proven", active["proof"]),
         ]
     rows += [

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_runtime.contract import strictjson
+from edge_runtime.contract.bundle.manifest import Variant
+from edge_runtime.contract.bundle.verify import VerifiedPackage
 from edge_runtime.contract.errors import JsonMalformed
 from edge_runtime.contract.facts import DeviceFacts
-from edge_runtime.engine.trial import Verdict
+from edge_runtime.engine.trial import Verdict, run_trial, verdict_from_json
 from edge_runtime.state.model import ModelStore
-from edge_runtime.state.store import StoreWriter
+from edge_runtime.state.store import Store, StoreWriter
 
 FILE = "trial.json"
 SCHEMA = "edgepack.trial/1"
@@ -24,11 +26,48 @@ def remembered(model: ModelStore, digest: str, facts: DeviceFacts) -> tuple[Verd
     if data is None:
         return ()
     try:
-        kept = strictjson.loads(data, what=FILE)["verdicts"]
-        verdicts = tuple(Verdict(**item) for item in kept)
-    except (JsonMalformed, TypeError, KeyError):
+        fields = strictjson.Fields(strictjson.loads(data, what=FILE), FILE, JsonMalformed)
+        known = fields.text("schema") == SCHEMA
+        verdicts = tuple(verdict_from_json(item) for item in fields.list("verdicts"))
+    except JsonMalformed:
         return ()
-    return verdicts if verdicts and verdicts[-1].passed else ()
+    return verdicts if known and verdicts and verdicts[-1].passed else ()
+
+
+def proven(
+    store: Store,
+    package: VerifiedPackage,
+    variants: Sequence[Variant],
+    facts: DeviceFacts,
+    *,
+    keep: bool,
+) -> tuple[str, str]:
+    """Return the variant that passed its trial on this engine and CPU, and how that is known.
+
+    Where nothing is known the trial is repeated, before anything is loaded in this process.
+
+    Args:
+        store: where the package is installed.
+        package: the package.
+        variants: those that may serve, best first.
+        facts: this device.
+        keep: also keep what a repeated trial finds, where this user may.
+
+    Raises:
+        GoldenMismatch: when none passes and the first gave wrong answers.
+        TrialFailed: when none passes for another reason.
+    """
+    model, digest = store.model(package.manifest.name), package.digest
+    names = [variant.name for variant in variants]
+    known = remembered(model, digest, facts)
+    if known and known[-1].variant in names:
+        return known[-1].variant, f"golden vectors held in its trial on {facts.identity}"
+    verdicts = run_trial(model.version(digest), digest, names, threads=facts.threads)
+    proof = f"golden vectors held in a trial at this load, on {facts.identity}"
+    if keep:
+        problem = store.keep(lambda w: remember(w, model.name, digest, facts, verdicts))
+        proof += f"; to be repeated, because it was not kept: {problem}" if problem else ""
+    return verdicts[-1].variant, proof
 
 
 def remember(
@@ -38,6 +77,7 @@ def remember(
 
     Raises:
         StoreUnwritable: when they cannot be written.
+        NoSpace: when the disk is full.
     """
     kept = {"schema": SCHEMA, "verdicts": [verdict.to_json() for verdict in verdicts]}
     writer.write_local(name, digest, facts.identity, FILE, strictjson.dumps(kept))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from edge_runtime.contract.bundle.manifest import Manifest, Variant
 from edge_runtime.contract.bundle.signature import PublicKey
@@ -17,27 +18,25 @@ from edge_runtime.contract.bundle.verify import (
 )
 from edge_runtime.contract.errors import (
     BundleError,
-    BusyError,
-    KeyInvalid,
+    EngineMissing,
     NotInstalled,
     StoreCorrupt,
-    StoreUnwritable,
     VersionConflict,
 )
 from edge_runtime.contract.facts import DeviceFacts
-from edge_runtime.contract.match import Refusal, require_match
+from edge_runtime.contract.match import Match, Refusal, require_match
 from edge_runtime.contract.segments import Subject
-from edge_runtime.engine.golden import prove, session_plan
-from edge_runtime.engine.session import Session, open_session
+from edge_runtime.engine.golden import prove_first, session_plan
+from edge_runtime.engine.session import Session, engine_facts, open_session
 from edge_runtime.engine.trial import Verdict, run_trial
+from edge_runtime.keys import KeyFiles, check_signer, read_keys
 from edge_runtime.metrics import Recorder
 from edge_runtime.model import Model, Served
 from edge_runtime.probe import probe
-from edge_runtime.proofs import remember, remembered
+from edge_runtime.proofs import proven, remember, remembered
 from edge_runtime.state.model import ModelStore
 from edge_runtime.state.record import reverified
 from edge_runtime.state.store import Store, StoreWriter, locate_store
-
 
 # --- install -------------------------------------------------------------------------------
 
@@ -59,7 +58,7 @@ class Installation:
     manifest: Manifest
     digest: str
     signer: str
-    variant: str
+    variant: Variant
     changed: bool
     refusals: Sequence[Refusal]
     verdicts: Sequence[Verdict]
@@ -75,32 +74,39 @@ def install(bundle: Path, store: Store) -> Installation:
     """
     with verify_bundle(bundle, store.trust.keys()) as verified:
         facts = probe()
-        index, found = require_match([p.manifest for p in verified.packages], facts)
+        index, found = _match([package.manifest for package in verified.packages], facts)
         package = verified.packages[index]
         with store.writing() as writer:
-            _refuse_conflict(store, package)
-            verdicts = _stage(store, writer, package, found.variants, facts)
+            _refuse_conflict(writer, package)
+            verdicts = _stage(writer, package, found.variants, facts)
             changed = _activate(store, writer, package)
     return Installation(
         manifest=package.manifest,
         digest=package.digest,
         signer=package.signer,
-        variant=verdicts[-1].variant,
+        variant=_variant(package.manifest, verdicts[-1].variant),
         changed=changed,
         refusals=found.refusals,
         verdicts=verdicts,
     )
 
 
-def _refuse_conflict(store: Store, package: BundledPackage) -> None:
+def _match(manifests: Sequence[Manifest], facts: DeviceFacts) -> tuple[int, Match]:
+    try:
+        return require_match(manifests, facts)
+    except EngineMissing:
+        engine_facts()  # knows better: there may be two of them
+        raise
+
+
+def _refuse_conflict(writer: StoreWriter, package: BundledPackage) -> None:
     """Refuse other content under an installed version: a version means one thing for ever."""
     manifest = package.manifest
-    installed = (
-        store.model(manifest.name).installed() if manifest.name in store.models() else ()
-    )
-    for item in installed:
-        same_version = item.manifest is not None and item.manifest.version == manifest.version
-        if same_version and item.digest != package.digest:
+    for item in writer.model(manifest.name).installed():
+        if item.manifest is None or item.digest == package.digest:
+            continue
+        named = (item.manifest.version, item.manifest.target.name)
+        if named == (manifest.version, manifest.target.name):
             raise VersionConflict(
                 f"{manifest.name} {manifest.version} is installed as {item.digest[:16]}…, "
                 f"the bundle holds {package.digest[:16]}… under the same version",
@@ -112,14 +118,13 @@ def _refuse_conflict(store: Store, package: BundledPackage) -> None:
 
 
 def _stage(
-    store: Store,
     writer: StoreWriter,
     package: BundledPackage,
     variants: Sequence[Variant],
     facts: DeviceFacts,
 ) -> Sequence[Verdict]:
     """Copy the package while hashing it and prove it before it appears under its own name."""
-    name, digest = package.manifest.name, package.digest
+    model, digest = writer.model(package.manifest.name), package.digest
     names = [variant.name for variant in variants]
     verdicts: Sequence[Verdict] = ()
 
@@ -129,60 +134,57 @@ def _stage(
         verdicts = run_trial(directory, digest, names, threads=facts.threads)
 
     directory = writer.stage(
-        name,
+        model.name,
         digest,
         fill,
         size=sum(entry.size for entry in package.manifest.files),
-        mend=not _is_sound(store, name, digest),
+        mend=not _is_sound(model, digest),
     )
-    if not verdicts:
-        verdicts = remembered(store.model(name), digest, facts) or run_trial(
-            directory, digest, names, threads=facts.threads
-        )
-    remember(writer, package.manifest.name, package.digest, facts, verdicts)
+    known = remembered(model, digest, facts)
+    verdicts = verdicts or known or run_trial(directory, digest, names, threads=facts.threads)
+    if verdicts != known:
+        remember(writer, model.name, digest, facts, verdicts)
     return verdicts
+
+
+def _is_sound(model: ModelStore, digest: str) -> bool:
+    """Tell whether this very package is installed and every byte of it is as it was."""
+    try:
+        open_installed(model.version(digest), digest).check()
+    except (BundleError, StoreCorrupt):
+        return False
+    return True
 
 
 def _activate(store: Store, writer: StoreWriter, package: BundledPackage) -> bool:
     """Let the proven package serve, and tell whether something else served before."""
     name, trust = package.manifest.name, store.trust.digest()
-    active = store.model(name).read().state.active
+    active = writer.model(name).read().state.active
     if active is None or active.digest != package.digest:
         writer.activate(package.manifest, package.digest)
         return True
     if active.trust != trust:
-        writer.update(name, lambda state: reverified(state, trust))
+        writer.update(name, lambda state: reverified(state, package.digest, trust))
     return False
-
-
-def _is_sound(store: Store, name: str, digest: str) -> bool:
-    """Tell whether this very package is installed and every byte of it is as it was."""
-    if name not in store.models():
-        return False
-    try:
-        open_installed(store.model(name).version(digest), digest).check()
-    except (BundleError, StoreCorrupt):
-        return False
-    return True
 
 
 # --- load ----------------------------------------------------------------------------------
 
 
 def load(
-    ref: str | Path | None = None,
+    ref: str | os.PathLike[str] | None = None,
     *,
-    store: str | Path | Store | None = None,
-    trust: Sequence[str | Path] | str | Path | None = None,
+    store: str | os.PathLike[str] | Store | None = None,
+    trust: KeyFiles | None = None,
     variant: str | None = None,
 ) -> Model:
     """Load what is installed, or a bundle file directly; verified either way.
 
     Args:
-        ref: NAME or NAME@VERSION of an installed model; the path of a bundle (anything that
-            has a slash or ends in ``.tar``); None when exactly one model is installed.
+        ref: NAME or NAME@VERSION of an installed model; the path of a bundle (a ``Path``, or
+            text that has a slash or ends in ``.tar``); None when one model is installed.
         store: the store or its directory; by default found as the command line finds it.
-        trust: public key files to believe for a bundle file, instead of the store's keys.
+        trust: public key files to believe instead of the store's keys.
         variant: serve this variant instead of the one that the trial chose.
 
     Returns:
@@ -192,87 +194,57 @@ def load(
         BundleError: when anything cannot be believed.
         DeviceError: when it is not installed, does not fit, or does not answer as proven.
     """
-    where = store if isinstance(store, Store) else locate_store(_path(store), os.environ)
-    if ref is not None and (os.sep in str(ref) or str(ref).endswith(".tar")):
-        return _load_bundle(Path(ref), trusted_keys(where, trust), variant)
-    return _load_installed(where, None if ref is None else str(ref), variant)
+    if ref is None or _is_name(ref):
+        return _load_installed(_located(store), ref, trust, variant)
+    keys = _located(store).trust.keys() if trust is None else read_keys(trust)
+    return _load_bundle(Path(ref), keys, variant)
 
 
-def trusted_keys(
-    store: Store, trust: Sequence[str | Path] | str | Path | None
-) -> Sequence[PublicKey]:
-    """Return the keys of these files, or the store's where none are named.
-
-    Raises:
-        KeyInvalid: when a file holds no public key.
-        NoTrustedKey: when no file is named and the store trusts none.
-    """
-    if trust is None:
-        return store.trust.keys()
-    files = [trust] if isinstance(trust, str | Path) else trust
-    return [PublicKey.load(read_key(Path(file))) for file in files]
+def _is_name(ref: str | os.PathLike[str]) -> TypeGuard[str]:
+    return isinstance(ref, str) and os.sep not in ref and not ref.endswith(".tar")
 
 
-def read_key(path: Path) -> bytes:
-    """Return a key file's bytes.
-
-    Raises:
-        KeyInvalid: when it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise KeyInvalid(
-            f"a public key is read from {path}, which cannot be read: {error.strerror}",
-            hint="Check the path; packager keygen writes release.pub.",
-            path=str(path),
-            reason=error.strerror,
-        ) from None
+def _located(store: str | os.PathLike[str] | Store | None) -> Store:
+    return store if isinstance(store, Store) else locate_store(store, os.environ)
 
 
-def _path(store: str | Path | None) -> Path | None:
-    return None if store is None else Path(store)
-
-
-def _load_bundle(path: Path, keys: Sequence[PublicKey], variant: str | None) -> Model:
+def _load_bundle(path: Path, keys: Sequence[PublicKey], wanted: str | None) -> Model:
     """Serve straight from a bundle: proven in this process, nothing written anywhere."""
     with verify_bundle(path, keys) as verified:
         facts = probe()
-        index, found = require_match([p.manifest for p in verified.packages], facts)
+        index, found = _match([package.manifest for package in verified.packages], facts)
         package = verified.packages[index]
-        chosen = _variant(package.manifest, variant or found.variants[0].name)
-        plan = session_plan(package.manifest, chosen, threads=facts.threads)
-        session = prove(package, chosen, plan)
-    served = _served(package, chosen, facts, "golden vectors held at this load")
-    return Model(session, served, _recorder(served, None))
+        variants = [_variant(package.manifest, wanted)] if wanted else found.variants
+        variant, session, failed = prove_first(package, variants, threads=facts.threads)
+    proof = "; ".join(["golden vectors held at this load", *failed])
+    served = _served(package, variant, facts, proof)
+    return _model(session, replace(served, unrecorded="it is in no store"), None)
 
 
-def _load_installed(store: Store, ref: str | None, variant: str | None) -> Model:
+def _load_installed(
+    store: Store, ref: str | None, trust: KeyFiles | None, wanted: str | None
+) -> Model:
+    """Serve an installed version by the variant that its trial on this very device chose."""
     model, digests = store.resolve(ref)
     package = _first_sound(model, digests)
+    manifest = package.manifest
+    check_signer(store, model, package.digest, trust)
     facts = probe()
-    _, found = require_match([package.manifest], facts)
-    names = [item.name for item in found.variants]
-    verdicts: Sequence[Verdict] = remembered(model, package.digest, facts)
-    proof = "trial at install"
-    if not verdicts:
-        verdicts = _repeat_trial(store, model, package, names, facts)
-        proof = "trial repeated at this load, for this engine and processor"
-    chosen = _variant(package.manifest, variant or verdicts[-1].variant)
-    plan = session_plan(package.manifest, chosen, threads=facts.threads)
-    session: Session
-    if chosen.name == verdicts[-1].variant:
-        session = open_session(package.read(chosen.model_file), plan)
-    else:
-        session, proof = prove(package, chosen, plan), "golden vectors held at this load"
-    served = _served(package, chosen, facts, proof)
-    return Model(session, served, _recorder(served, model.metrics))
+    _, found = _match([manifest], facts)
+    variants = [_variant(manifest, wanted)] if wanted else found.variants
+    name, proof = proven(store, package, variants, facts, keep=not wanted)
+    variant = _variant(manifest, name)
+    plan = session_plan(manifest, variant, threads=facts.threads)
+    session = open_session(package.read(variant.model_file), plan)
+    served = _served(package, variant, facts, proof)
+    return _model(session, replace(served, degraded=model.read().degraded), model.metrics)
 
 
 def _first_sound(model: ModelStore, digests: Sequence[str]) -> VerifiedPackage:
     """Open the first version that is as it was installed.
 
-    There are several only where the record of what is active was lost.
+    There are several only where the record of what is active was lost, or where one version
+    is installed for two targets.
     """
     for digest in digests[:-1]:
         try:
@@ -282,24 +254,6 @@ def _first_sound(model: ModelStore, digests: Sequence[str]) -> VerifiedPackage:
             continue
         return package
     return open_installed(model.version(digests[-1]), digests[-1])
-
-
-def _repeat_trial(
-    store: Store,
-    model: ModelStore,
-    package: VerifiedPackage,
-    names: Sequence[str],
-    facts: DeviceFacts,
-) -> Sequence[Verdict]:
-    """Try again under another engine or CPU, and keep the verdict where this user may."""
-    directory = model.version(package.digest)
-    verdicts = run_trial(directory, package.digest, names, threads=facts.threads)
-    try:
-        with store.writing() as writer:
-            remember(writer, package.manifest.name, package.digest, facts, verdicts)
-    except (StoreUnwritable, BusyError):
-        pass  # an unprivileged service proves it at each start instead
-    return verdicts
 
 
 def _variant(manifest: Manifest, name: str) -> Variant:
@@ -318,11 +272,11 @@ def _variant(manifest: Manifest, name: str) -> Variant:
 def _served(
     package: VerifiedPackage, variant: Variant, facts: DeviceFacts, proof: str
 ) -> Served:
-    engine = f"{facts.engine.name} {facts.engine.version}" if facts.engine else "none"
+    engine = facts.engine.text if facts.engine else "none"
     return Served(package.manifest, package.digest, variant, engine, proof)
 
 
-def _recorder(served: Served, directory: Path | None) -> Recorder:
+def _model(session: Session, served: Served, metrics: Path | None) -> Model:
     subject = Subject(
         model=served.manifest.name,
         version=served.manifest.version,
@@ -330,4 +284,4 @@ def _recorder(served: Served, directory: Path | None) -> Recorder:
         variant=served.variant.name,
         provider=served.variant.provider,
     )
-    return Recorder(directory, subject)
+    return Model(session, served, Recorder(metrics, subject))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from typing import NoReturn
 
 from packager.errors import HostExtraMissing
 
 
 def main() -> int:
     """Run the command line; a device's wheel has none of the host's libraries and says so."""
+    signal.signal(signal.SIGTERM, _leave)
     try:
         from packager.cli import main as command_line
     except ModuleNotFoundError as error:
@@ -22,6 +25,11 @@ def main() -> int:
         sys.stderr.write(missing.render() + "\n")
         return missing.exit_code
     return command_line()
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    """End as if by ``exit``, so that what was begun is taken away again."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,21 +12,22 @@ from edge_runtime.contract.tensors import Arrays
 from edge_runtime.engine.session import CPU
 from packager.answers import take_rows
 from packager.config import BuildConfig
+from packager.errors import LabelMissing
 from packager.graph import Graph
 from packager.record import Record
 from packager.report.facts import TargetFacts
-from packager.samples import load_samples
+from packager.report.manifest import GOLDEN_NAME
+from packager.samples import Samples, load_samples
 from packager.stages.admit import admit
-from packager.stages.evaluate import HeldOut, choose_metric, evaluate, host_is
+from packager.stages.evaluate import evaluate
 from packager.stages.golden import POOL, GoldenVectors, make_golden
 from packager.stages.optimise import optimise
 from packager.stages.quantize import quantize
 from packager.synthetic import draw_rows, learned_values
 from packager.target import TargetProfile
 from packager.understanding import Rows, Say, Understood
-from packager.variant import Candidate, Skipped
+from packager.variant import Candidate, Measured, Skipped
 
-GOLDEN_FILE = "golden.npz"
 FLOAT32 = "float32"
 
 
@@ -36,13 +36,11 @@ class TargetBuild:
     """What was built for one target.
 
     Attributes:
-        facts: for report, card and bill of materials.
-        variants: the ladder as the manifest has it.
+        facts: for manifest, report, card and bill of materials.
         files: graphs and golden vectors by their path in the package.
     """
 
     facts: TargetFacts
-    variants: tuple[Variant, ...]
     files: dict[str, bytes]
 
 
@@ -59,23 +57,22 @@ def build_target(
         ReplayMismatch: when a value does not agree with the one to be replayed.
         NoGoldenRows: when there are no rows that devices could prove themselves with.
     """
-    graph = understood.graph
+    graph, rows = understood.graph, understood.rows
     model = optimise(graph.model, opset=profile.opset, ir=profile.ir)
-    candidates, skipped = _candidates(profile, model, understood.rows, record)
-    held_out = held_out_rows(graph, understood.rows)
-    metric = choose_metric(config.metric, held_out) if held_out else ""
-    timed = host_is(profile.architecture) and profile.providers[0] == CPU
-    measured = evaluate(candidates, held_out, metric=metric, timed=timed, record=record)
+    candidates, skipped = _candidates(profile, model, rows, record)
+    metric = rows.metric if rows else ""
+    measured = evaluate(
+        candidates,
+        rows.held_out if rows else None,
+        metric=metric,
+        architecture=profile.architecture,
+        record=record,
+    )
     verdicts = admit(measured, metric=metric, max_drop=config.max_drop)
     admitted = {verdict.name for verdict in verdicts if verdict.admitted}
     ladder = [candidate for candidate in candidates if candidate.name in admitted]
-    golden = make_golden(
-        ladder,
-        _pool(graph, model, understood.rows, config),
-        task=graph.task,
-        roles=graph.roles,
-        record=record,
-    )
+    pool = _pool(graph, model, rows, config)
+    golden = make_golden(ladder, pool, task=graph.task, roles=graph.roles, record=record)
     say(profile.name, f"ships {', '.join(candidate.name for candidate in ladder)}")
     variants = tuple(_variant(candidate, golden) for candidate in ladder)
     facts = TargetFacts(
@@ -84,19 +81,12 @@ def build_target(
         measured=measured,
         verdicts=verdicts,
         skipped=skipped,
-        notes=_notes(profile, timed, golden),
+        notes=_notes(profile, measured[-1], golden),
         golden_rows=golden.rows,
         golden_synthetic=config.golden == "synthetic",
     )
     files = {v.model_file: c.model for v, c in zip(variants, ladder, strict=True)}
-    return TargetBuild(facts, variants, {**files, GOLDEN_FILE: golden.to_npz()})
-
-
-def held_out_rows(graph: Graph, rows: Rows | None) -> HeldOut | None:
-    """Return the rows that judge, with what the graph's outputs mean."""
-    if rows is None:
-        return None
-    return HeldOut(rows.held_out, rows.truth, graph.task, graph.roles, graph.labels)
+    return TargetBuild(facts, {**files, GOLDEN_NAME: golden.to_npz()})
 
 
 def _candidates(
@@ -151,17 +141,25 @@ def _rung(
 def _pool(graph: Graph, model: ModelProto, rows: Rows | None, config: BuildConfig) -> Arrays:
     """Return the rows that golden vectors are chosen from."""
     if config.golden == "real" and rows is not None:
-        return take_rows(rows.held_out, slice(POOL))
+        return take_rows(rows.held_out.feed, slice(POOL))
     if isinstance(config.golden, Path):
-        samples = load_samples(config.golden, config.label if rows else None)
+        samples = _golden_file(config.golden, config.label)
         return take_rows(samples.feed(graph.columns, graph.inputs), slice(POOL))
     return draw_rows(
         graph.inputs,
         POOL,
-        known=rows.held_out if rows else None,
-        private=[rows.held_out, rows.calibration] if rows else (),
+        known=rows.held_out.feed if rows else None,
+        private=[rows.held_out.feed, rows.calibration] if rows else (),
         learned=learned_values(model),
     )
+
+
+def _golden_file(path: Path, label: str | None) -> Samples:
+    """Load rows of the user's own choice; the label may stand in them, and need not."""
+    try:
+        return load_samples(path, label)
+    except LabelMissing:
+        return load_samples(path, None)
 
 
 def _variant(candidate: Candidate, golden: GoldenVectors) -> Variant:
@@ -176,15 +174,13 @@ def _variant(candidate: Candidate, golden: GoldenVectors) -> Variant:
     )
 
 
-def _notes(profile: TargetProfile, timed: bool, golden: GoldenVectors) -> Sequence[str]:
+def _notes(profile: TargetProfile, float32: Measured, golden: GoldenVectors) -> list[str]:
     """Say in words what was not measured for this target."""
     notes = []
-    if not timed:
-        notes.append(
-            "speed was not measured: this host is no such device; it decides for itself"
-        )
-    promised = ", ".join(cpu.qemu for cpu in profile.cpu_models)
-    notes.append(f"quality was measured on this host's processor, not yet on {promised}")
+    if float32.quality is not None:
+        promised = ", ".join(cpu.qemu for cpu in profile.cpu_models)
+        speed = "" if float32.latency else "; speed, as this host is another chip"
+        notes.append(f"not measured: quality on {promised}{speed}")
     if not golden.steady:
         notes.append("no golden row holds still when nudged: a sound device may fail its trial")
     return notes

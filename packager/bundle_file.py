@@ -88,13 +88,15 @@ def bundle_json(targets: tuple[PackedTarget, ...]) -> dict[str, Any]:
         "name": first.name,
         "version": first.version,
         "release": first.release,
+        "description": first.description,
         "task": first.interface.task,
         "targets": [
             {
                 "target": target.manifest.target.name,
                 "package": target.digest,
-                "signed": target.signature is not None,
-                "variants": [variant.name for variant in target.manifest.variants],
+                "has_signature": target.signature is not None,
+                "variants": [asdict(variant) for variant in target.manifest.variants],
+                "golden": asdict(target.manifest.golden),
                 "files": [asdict(entry) for entry in target.manifest.files],
             }
             for target in targets

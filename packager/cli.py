@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from edge_runtime.contract.errors import EXIT_CODES, EdgepackError, OutputUnwritable, UsageError
+from edge_runtime.contract.errors import EXIT_CODES, EdgepackError, UsageError
 from packager import __version__
 from packager.config import (
     FLAG,
@@ -25,11 +24,10 @@ from packager.config import (
     load_config,
     resolve,
 )
-from packager.console import Outcome, show, show_bug, show_error, step
+from packager.console import Outcome, abandon, note, show, show_bug, show_error, step, tell
+from packager.output import write_new
 
 CONFIG_NAME = "packager.toml"
-
-_json_flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments without the program's name; by default the process's own.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in arguments
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    as_json = "--json" in arguments  # also for what cannot be parsed
     try:
         outcome = packager.main(args=arguments, prog_name="packager", standalone_mode=False)
         if isinstance(outcome, Outcome):
@@ -47,64 +45,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgepackError as error:
         show_error(error, as_json=as_json)
         return error.exit_code
-    except click.Abort:
-        return 128 + 2
     except click.ClickException as error:
-        usage = UsageError(error.format_message(), hint="See packager --help")
+        usage = _usage(error)
         show_error(usage, as_json=as_json)
         return usage.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        note("interrupted: nothing was left behind")
+        return 128 + signal.SIGINT
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon(sys.stdout)  # whoever read it has gone, and there is nobody left to tell
+        return 128 + signal.SIGPIPE
     except Exception as error:  # the last line of defence: no traceback reaches a user
         show_bug(error, as_json=as_json)
         return EXIT_CODES["bug"]
     return EXIT_CODES["done"]
 
 
-def _examples(*lines: str) -> str:
-    """Return the end of a help text; the mark keeps click from rewrapping it."""
-    return "\b\nexamples:\n" + "\n".join(f"  packager {line}" for line in lines)
-
-
-@click.group(
-    epilog=_examples("demo", "build fraud.skops --data rows.csv --label fraud --version 1.4.0"),
-    no_args_is_help=True,
-)
-@click.version_option(__version__, message="packager %(version)s")
-def packager() -> None:
-    """Turn a trained model into one signed bundle per release, for devices in the field."""
-
-
-# --- keys ----------------------------------------------------------------------------------
-
-
-@packager.command(epilog=_examples("keygen", "keygen --out keys --passphrase-file pass.txt"))
-@click.option("--out", default="keys", show_default=True, help="Directory for the key pair.")
-@click.option("--passphrase-file", type=Path, help="Its first line encrypts the private key.")
-@click.option("--passphrase", "ask", is_flag=True, help="Ask for a passphrase.")
-@_json_flag
-def keygen(out: str, passphrase_file: Path | None, ask: bool, as_json: bool) -> Outcome:
-    """Make the key pair that signs releases."""
-    del as_json
-    from packager.passphrase import read_passphrase
-    from packager.stages.sign import PUBLIC_NAME, generate_key
-
-    passphrase = read_passphrase(passphrase_file) if passphrase_file else None
-    if ask and passphrase is None:
-        passphrase = click.prompt(
-            "passphrase", hide_input=True, confirmation_prompt=True, err=True
-        ).encode()
-    key = generate_key(Path(out), passphrase)
-    public = Path(out) / PUBLIC_NAME
-    return Outcome(
-        "edgepack.keygen/1",
-        {"fingerprint": key.fingerprint, "public_key": str(public)},
-        f"fingerprint {key.fingerprint}\n"
-        f"give devices {public}, and keep {Path(out) / 'release.key'} to yourself",
+def _usage(error: click.ClickException) -> UsageError:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "packager"
+    message = error.format_message()
+    return UsageError(
+        f"{command}: {message[:1].lower()}{message[1:].rstrip('.')}",
+        hint=f"See {command} --help",
+        command=command,
     )
 
 
-# --- build ---------------------------------------------------------------------------------
+# --- what commands are made of -------------------------------------------------------------
+
+# main() looks for it itself: an error in the command line is an object as well.
+_json_flag = click.option(
+    "--json", is_flag=True, expose_value=False, help="Print one JSON object."
+)
+
+
+def _examples(*lines: str) -> str:
+    """Return the end of a help text; the mark keeps click from rewrapping it."""
+    return "\b\nexamples:\n" + "\n".join(f"  packager {line}" for line in lines)
 
 
 def _build_flags(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,6 +115,56 @@ def _config(config: Path | None, flags: dict[str, Any]) -> BuildConfig:
     return resolve(flags, file)
 
 
+@click.group(
+    epilog=_examples("demo", "build fraud.skops --data rows.csv --label fraud --version 1.4.0"),
+    context_settings={"max_content_width": 100},
+)
+@click.version_option(__version__, message="packager %(version)s")
+def packager() -> None:
+    """Turn a trained model into one signed bundle per release, for devices in the field."""
+
+
+# --- keys ----------------------------------------------------------------------------------
+
+
+@packager.command(epilog=_examples("keygen", "keygen --out keys --passphrase-file pass.txt"))
+@click.option(
+    "--out",
+    type=Path,
+    default=Path("keys"),
+    show_default=True,
+    help="Where the key pair goes; a directory.",
+)
+@click.option("--passphrase-file", type=Path, help="Encrypt the private key by its first line.")
+@click.option("--passphrase", "ask", is_flag=True, help="Ask for a passphrase.")
+@_json_flag
+def keygen(out: Path, passphrase_file: Path | None, ask: bool) -> Outcome:
+    """Make the key pair that signs releases."""
+    from packager.passphrase import new_passphrase, read_passphrase
+    from packager.stages.sign import PRIVATE_NAME, PUBLIC_NAME, generate_key
+
+    private, public = out / PRIVATE_NAME, out / PUBLIC_NAME
+    passphrase = read_passphrase(passphrase_file) if passphrase_file else None
+    if ask and passphrase is None:
+        passphrase = new_passphrase(private)
+    fingerprint = generate_key(out, passphrase).fingerprint
+    return Outcome(
+        "edgepack.keygen/1",
+        {
+            "fingerprint": fingerprint,
+            "public_key": str(public),
+            "private_key": str(private),
+            "encrypted": passphrase is not None,
+        },
+        f"fingerprint {fingerprint}\n"
+        f"{private} signs: keep it to yourself, and a copy of it in a safe place\n"
+        f"{public} goes to the devices: edge-runtime trust add {public.name}",
+    )
+
+
+# --- build ---------------------------------------------------------------------------------
+
+
 @packager.command(
     epilog=_examples(
         "build fraud.skops --data rows.csv --label fraud --version 1.4.0",
@@ -144,55 +172,37 @@ def _config(config: Path | None, flags: dict[str, Any]) -> BuildConfig:
     )
 )
 @_build_flags
-@click.option("--config", type=Path, help=f"Configuration file; {CONFIG_NAME} if it is there.")
+@click.option(
+    "--config",
+    type=Path,
+    metavar="FILE",
+    help=f"Where flags that are not given stand; {CONFIG_NAME} if it is there.",
+)
 @_json_flag
-def build(config: Path | None, as_json: bool, **flags: Any) -> Outcome:
+def build(config: Path | None, **flags: Any) -> Outcome:
     """Convert, check, quantize, measure, pack, sign and verify a model."""
-    del as_json
-    resolved = _config(
-        config, flags
-    )  # before the heavy imports: a typing error answers at once
+    resolved = _config(config, flags)  # first: a slip of the fingers needs no heavy imports
     from packager.passphrase import ask_passphrase
     from packager.pipeline import build as build_bundle
     from packager.pipeline import build_json
     from packager.report.terminal import build_text
 
     built = build_bundle(resolved, step, ask_passphrase)
-    return Outcome(
-        "edgepack.build/1",
-        build_json(built),
-        build_text(built.facts, built.packed),
-    )
+    return Outcome("edgepack.build/1", build_json(built), build_text(built.facts, built.packed))
 
 
 @packager.command(
     epilog=_examples(
-        "init fraud.skops --data rows.csv --label fraud", "init fraud.skops --out dist"
+        "init fraud.skops --data rows.csv --label fraud",
+        "init fraud.onnx --target arm64-cpu --unsigned",
     )
 )
 @_build_flags
 @_json_flag
-def init(as_json: bool, **flags: Any) -> Outcome:
-    """Write a commented packager.toml in which every flag of build is a key."""
-    del as_json
+def init(**flags: Any) -> Outcome:
+    """Write a commented packager.toml: every flag of build is a key."""
     path = Path(CONFIG_NAME)
-    text = config_template(resolve(flags, {}))
-    try:
-        with path.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
-        raise OutputUnwritable(
-            f"init writes {path} anew, found one",
-            hint="Edit it, or move it away.",
-            path=str(path),
-        ) from None
-    except OSError as error:
-        raise OutputUnwritable(
-            f"init writes {path}, which cannot be written: {error.strerror}",
-            hint="Run it in a directory that you may write.",
-            path=str(path),
-            reason=error.strerror,
-        ) from None
+    write_new(path, config_template(resolve(flags, {})))
     return Outcome(
         "edgepack.init/1", {"path": str(path)}, f"wrote {path}; next: packager build"
     )
@@ -204,48 +214,35 @@ def init(as_json: bool, **flags: Any) -> Outcome:
 @packager.command(
     epilog=_examples(
         "sign dist/fraud-1.4.0.oci.tar --key keys/release.key",
-        "sign dist/fraud-1.4.0.oci.tar --sign-with './hsm-sign' --public-key release.pub",
+        "sign dist/fraud-1.4.0.oci.tar --sign-with './hsm-sign --slot 1' --public-key hsm.pub",
     )
 )
 @click.argument("bundle", type=Path)
-@click.option("--key", type=Path, help="Private key in PEM.")
-@click.option("--passphrase-file", type=Path, help="Its first line opens the key.")
+@click.option("--key", type=Path, metavar="KEY", help="Private key in PEM.")
+@click.option(
+    "--passphrase-file", type=Path, metavar="FILE", help="Open --key by its first line."
+)
 @click.option(
     "--sign-with",
     metavar="CMD",
-    help="Reads the bytes to sign on stdin, writes a DER signature to stdout.",
+    help="Program that reads bytes on stdin and writes a DER signature to stdout.",
 )
-@click.option("--public-key", type=Path, help="With --sign-with: the key that verifies it.")
+@click.option(
+    "--public-key", type=Path, metavar="PUB", help="Of --sign-with: the key that verifies it."
+)
 @_json_flag
-def sign(
-    bundle: Path,
-    key: Path | None,
-    passphrase_file: Path | None,
-    sign_with: str | None,
-    public_key: Path | None,
-    as_json: bool,
-) -> Outcome:
-    """Sign every target of a bundle, in place of any signature that it has."""
-    del as_json
+def sign(bundle: Path, **signers: Any) -> Outcome:
+    """Sign every target of a bundle, in place of any signature it has."""
     from packager.passphrase import ask_passphrase
-    from packager.release import command_signer, file_signer, sign_bundle
+    from packager.release import choose_signer, sign_bundle
 
-    if (key is None) == (sign_with is None):
-        raise UsageError(
-            f"one signer is needed, found --key {key} and --sign-with {sign_with}",
-            hint="Give --key release.key, or --sign-with CMD with --public-key release.pub.",
-        )
-    signer = (
-        command_signer(shlex.split(sign_with), public_key)
-        if sign_with is not None
-        else file_signer(key or Path(), passphrase_file, ask_passphrase)
-    )
+    signer = choose_signer(**signers, ask=ask_passphrase)
     targets = sign_bundle(bundle, signer)
     fingerprint = signer.public_key.fingerprint
     return Outcome(
         "edgepack.sign/1",
         {"bundle": str(bundle), "signer": fingerprint, "targets": targets},
-        f"signed {len(targets)} targets of {bundle} by {fingerprint}",
+        f"signed {', '.join(targets)} of {bundle}\nby {fingerprint}",
     )
 
 
@@ -256,11 +253,17 @@ def sign(
     )
 )
 @click.argument("bundle", type=Path)
-@click.option("--trust", type=Path, multiple=True, required=True, help="Public key to believe.")
+@click.option(
+    "--trust",
+    type=Path,
+    multiple=True,
+    required=True,
+    metavar="PUB",
+    help="Public key to believe; may be repeated.",
+)
 @_json_flag
-def verify(bundle: Path, trust: tuple[Path, ...], as_json: bool) -> Outcome:
-    """Verify a bundle by the device's own code: signatures, tables, and every byte."""
-    del as_json
+def verify(bundle: Path, trust: tuple[Path, ...]) -> Outcome:
+    """Verify a bundle by the device's own code, to the last byte."""
     from packager.release import verify_release
 
     packages = verify_release(bundle, trust)
@@ -278,9 +281,8 @@ def verify(bundle: Path, trust: tuple[Path, ...], as_json: bool) -> Outcome:
 )
 @click.argument("bundle", type=Path)
 @_json_flag
-def inspect(bundle: Path, as_json: bool) -> Outcome:
-    """Show what a bundle holds; digests are checked, signatures are not."""
-    del as_json
+def inspect(bundle: Path) -> Outcome:
+    """Show what a bundle holds, whoever signed it."""
     from packager.bundle_file import bundle_json, read_bundle
     from packager.report.terminal import bundle_text
 
@@ -288,11 +290,13 @@ def inspect(bundle: Path, as_json: bool) -> Outcome:
     return Outcome("edgepack.inspect/1", bundle_json(targets), bundle_text(targets))
 
 
+# --- the rest ------------------------------------------------------------------------------
+
+
 @packager.command(epilog=_examples("targets", "targets --json"))
 @_json_flag
-def targets(as_json: bool) -> Outcome:
+def targets() -> Outcome:
     """List the target profiles that come with the packager."""
-    del as_json
     from dataclasses import asdict
 
     from packager.report.terminal import targets_text
@@ -308,10 +312,15 @@ def targets(as_json: bool) -> Outcome:
 
 @packager.command(epilog=_examples("demo", "demo --dir /tmp/edgepack-demo"))
 @click.option(
-    "--dir", "directory", type=Path, help="Where to work; a new temporary one if not."
+    "--dir",
+    "directory",
+    type=Path,
+    metavar="DIR",
+    help="Where to work, an empty directory; a temporary one otherwise.",
 )
-def demo(directory: Path | None) -> None:
-    """Show the whole journey on real data: train, build, install, predict."""
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def demo(directory: Path | None, as_json: bool) -> Outcome:
+    """Show the whole journey on real data, device included."""
     from packager.demo import run_demo
 
-    run_demo(directory)
+    return run_demo(directory, note if as_json else tell)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
-from edge_runtime.contract.errors import EdgepackError
+from edge_runtime.contract.errors import Bug, EdgepackError, OutputUnwritable
 
-_STEP_WIDTH = 12
+WIDTH = 100
+_NAME_WIDTH = 12
 _IN_ASCII = str.maketrans({"…": "...", "→": "->", "≤": "<=", "≥": ">=", "·": "-"})
 
 
@@ -33,44 +36,88 @@ class Outcome:
 
 
 def show(outcome: Outcome, *, as_json: bool) -> None:
-    """Print an outcome on stdout."""
+    """Print an outcome on stdout.
+
+    Raises:
+        OutputUnwritable: when stdout cannot be written.
+        BrokenPipeError: when nobody reads it any more.
+    """
+    text = outcome.text
     if as_json:
-        document = {"schema": outcome.schema, **outcome.document}
-        _print(sys.stdout, json.dumps(document, default=str))
-    elif outcome.text:
-        _print(sys.stdout, outcome.text)
+        text = json.dumps({"schema": outcome.schema, **outcome.document}, allow_nan=False)
+    if text:
+        tell(text)
 
 
 def show_error(error: EdgepackError, *, as_json: bool) -> None:
     """Print an error: an object on stdout for machines, two lines on stderr for people."""
     if as_json:
-        _print(sys.stdout, json.dumps(error.as_json(), default=str))
+        tell(json.dumps(error.as_json(), default=str))
         return
-    head = f"error[{error.code}]: {error.message}"
-    _print(sys.stderr, f"{_styled(head, sys.stderr, fg='red')}\nhint: {error.hint}")
+    head, hint = error.render().rsplit("\n", 1)
+    note(f"{_styled(head, sys.stderr, fg='red')}\n{hint}")
 
 
 def show_bug(error: Exception, *, as_json: bool) -> None:
-    """Print an error that should not exist, with the one line that tells where it came from."""
+    """Print an error that should not exist, with the one place that tells where it arose."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{last.name} line {last.lineno}"
-    message = f"{type(error).__name__} in {place}: {error}"
-    hint = "This is a defect of the packager; report this line with the command."
-    if as_json:
-        values = {"code": "bug", "message": message, "hint": hint, "values": {"place": place}}
-        _print(sys.stdout, json.dumps({"error": values}))
-    else:
-        _print(sys.stderr, f"error[bug]: {message}\nhint: {hint}")
+    place = f"{Path(last.filename).name}:{last.lineno}"
+    bug = Bug(
+        f"{type(error).__name__} at {place}: {error}",
+        hint="This is a defect of the packager: report this line with the command.",
+        place=place,
+    )
+    show_error(bug, as_json=as_json)
 
 
 def step(name: str, text: str) -> None:
-    """Say on stderr what a step of the build found."""
-    _print(sys.stderr, f"{_styled(name.ljust(_STEP_WIDTH), sys.stderr, bold=True)} {text}")
+    """Say on stderr what a step found."""
+    note(entry(name, text, sys.stderr))
 
 
-def heading(text: str) -> str:
-    """Return a heading, bold on a terminal."""
-    return _styled(text, sys.stdout, bold=True)
+def entry(name: str, text: str, stream: TextIO, indent: str = "") -> str:
+    """Return a name and what there is to say of it, wrapped beside it."""
+    margin = indent + " " * (_NAME_WIDTH + 1)
+    lines = textwrap.wrap(text, WIDTH - len(margin), break_long_words=False) or [""]
+    head = indent + _styled(name.ljust(_NAME_WIDTH), stream, bold=True)
+    return f"\n{margin}".join([f"{head} {lines[0]}".rstrip(), *lines[1:]])
+
+
+def tell(text: str) -> None:
+    """Print on stdout.
+
+    Raises:
+        OutputUnwritable: when stdout cannot be written.
+        BrokenPipeError: when nobody reads it any more.
+    """
+    try:
+        _print(sys.stdout, text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        abandon(sys.stdout)
+        reason = error.strerror or str(error)
+        raise OutputUnwritable(
+            f"the standard output is to be written, and it cannot be: {reason}",
+            hint="Free space there, or choose another place.",
+            path="the standard output",
+            reason=reason,
+        ) from None
+
+
+def note(text: str) -> None:
+    """Print on stderr; a stderr that takes nothing stops no command."""
+    try:
+        _print(sys.stderr, text)
+    except OSError:
+        abandon(sys.stderr)
+
+
+def abandon(stream: TextIO) -> None:
+    """Let what a stream still holds go nowhere, so that leaving does not fail over it again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _styled(text: str, stream: TextIO, **style: Any) -> str:
@@ -79,10 +126,12 @@ def _styled(text: str, stream: TextIO, **style: Any) -> str:
 
 
 def _print(stream: TextIO, text: str) -> None:
-    """Print whatever the terminal's encoding, replacing what it cannot show."""
+    """Print whatever the terminal's encoding, writing what it cannot show in another way."""
     encoding = stream.encoding or "ascii"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        text = text.translate(_IN_ASCII).encode(encoding, "replace").decode(encoding)
-    click.echo(text, file=stream)
+        plain = text.translate(_IN_ASCII)
+        text = plain.encode(encoding, "backslashreplace").decode(encoding)
+    stream.write(text + "\n")
+    stream.flush()

@@ -5,90 +5,219 @@ The device's half runs as a program of its own, as it would on a device.
 
 from __future__ import annotations
 
+import csv
+import os
+import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from packager.config import BuildConfig
-from packager.console import heading, step
-from packager.errors import HostExtraMissing, SourceFailed
+from edge_runtime.contract.errors import OutputUnwritable
+from packager.config import BuildConfig, config_template, load_config, resolve
+from packager.console import WIDTH, Outcome, entry
+from packager.errors import DeviceFailed, HostExtraMissing
 from packager.passphrase import ask_passphrase
-from packager.pipeline import build
-from packager.report.terminal import build_text
-from packager.stages.sign import generate_key
+from packager.pipeline import Built, build
+from packager.report.terminal import build_text, cut
+from packager.stages.sign import PRIVATE_NAME, PUBLIC_NAME, generate_key
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-TARGETS = ("x86-64-cpu", "arm64-cpu", "x86-64-cuda")
 NAME, VERSION = "breast-cancer", "1.0.0"
+TARGETS = ("x86-64-cpu", "arm64-cpu", "x86-64-cuda")
 _LABEL = "diagnosis"
 _BINNED = {
     "mean radius": ("small", "medium", "large"),
     "mean texture": ("smooth", "even", "rough"),
 }
+_SHOWN_ANSWERS = 2
 
 
-def run_demo(directory: Path | None) -> None:
-    """Train, build, install, predict and show the metrics, saying what happens at each step."""
-    where = directory or Path(tempfile.mkdtemp(prefix="edgepack-demo-"))
-    where.mkdir(parents=True, exist_ok=True)
-    _say("1. a model", f"everything below lies in {where}")
-    model, rows = _train(where)
+def run_demo(directory: Path | None, tell: Callable[[str], None]) -> Outcome:
+    """Train, build, install, predict and show the metrics, telling what happens at each step.
 
-    _say("2. keygen", "the key that signs releases")
-    public = where / "keys" / "release.pub"
-    if not public.exists():
-        step("fingerprint", generate_key(public.parent, None).fingerprint)
+    Args:
+        directory: where to work; None makes a temporary one, which stays for a closer look.
+        tell: takes the account, block by block.
 
-    _say("3. build", f"packager build {model.name} --data {rows.name} --label {_LABEL} …")
-    built = build(_config(where, model, rows), step, ask_passphrase)
-    click.echo(build_text(built.facts, built.packed))
-
-    _say("4. on the device", "verify, match, prove on this chip, activate")
-    store = where / "store"
-    _device(store, "trust", "add", str(public))
-    _device(store, "install", str(built.bundle))
-
-    _say("5. predict", "the unseen rows, answered by the installed bundle")
-    answers = where / "answers.csv"
-    _device(store, "predict", NAME, "--input", str(rows), "--output", str(answers))
-    click.echo("".join(answers.read_text("utf-8").splitlines(keepends=True)[:4]), nl=False)
-
-    _say("6. metrics", "what the device keeps of it, without any row")
-    _device(store, "metrics", NAME)
-
-    _say("next", "three commands to type")
-    click.echo(f"packager inspect {built.bundle}")
-    click.echo(f"edge-runtime status --store {store}")
-    click.echo("packager build YOUR-MODEL.skops --data rows.csv --label COLUMN --version 1.0.0")
-
-
-def _say(title: str, text: str) -> None:
-    click.echo(f"\n{heading(title)}  {text}")
-
-
-def _config(where: Path, model: Path, rows: Path) -> BuildConfig:
-    return BuildConfig(
-        model=model,
-        name=NAME,
-        version=VERSION,
-        release=1_000_000,
-        targets=TARGETS,
-        data=rows,
-        label=_LABEL,
-        key=where / "keys" / "release.key",
-        out=where / "dist",
-        description="Benign or malignant, from measurements of cell nuclei.",
+    Raises:
+        OutputUnwritable: when the directory is not empty or cannot be made.
+        DeviceFailed: when the device's program does.
+        EdgepackError: what the build may raise.
+    """
+    where = _empty(directory or Path(tempfile.mkdtemp(prefix="edgepack-demo-")))
+    demo = _Demo(where.resolve(), tell)
+    demo.train()
+    demo.make_keys()
+    built = demo.build()
+    demo.install(built)
+    demo.predict()
+    demo.metrics()
+    commands = demo.next_commands(built)
+    return Outcome(
+        "edgepack.demo/1",
+        {
+            "directory": str(demo.where),
+            "bundle": str(built.bundle),
+            "report": str(built.report),
+            "next": commands,
+        },
+        "\n".join(["\nnext: three commands to type", *commands]),
     )
 
 
-def _train(where: Path) -> tuple[Path, Path]:
-    """Train a pipeline on scikit-learn's breast-cancer data and save it with its rows."""
+def _empty(directory: Path) -> Path:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        found = sorted(path.name for path in directory.iterdir())
+    except OSError as error:
+        found, reason = ["?"], error.strerror or str(error)
+    else:
+        reason = f"it holds {', '.join(found[:3])}"
+    if found:
+        raise OutputUnwritable(
+            f"the demo works in an empty directory, {directory} cannot be one: {reason}",
+            hint="Name another one: --dir DIR",
+            path=str(directory),
+            reason=reason,
+        )
+    return directory
+
+
+@dataclass(frozen=True)
+class _Demo:
+    """The journey, step by step, in one directory."""
+
+    where: Path
+    tell: Callable[[str], None]
+
+    def train(self) -> None:
+        """Train a pipeline on scikit-learn's breast-cancer data, and save it and its rows."""
+        self._title("1 train", f"in {self.where}")
+        frame, score = _train(self.where)
+        changed = " and ".join(_BINNED)
+        self._say(
+            "data",
+            f"scikit-learn's breast cancer, {len(frame)} rows of 30 columns; for variety, "
+            f"{changed} became names such as small",
+        )
+        self._say("model", f"{NAME}.skops, a neural network: {score:.3f} right on unseen rows")
+        self._say("rows", "rows.csv, the half that the model has never seen: it will judge")
+
+    def make_keys(self) -> None:
+        """Make the pair of keys."""
+        self._title("2 keys", "$ packager keygen")
+        self._say("fingerprint", generate_key(self.where / "keys", None).fingerprint)
+
+    def build(self) -> Built:
+        """Write ``packager.toml`` and build what it says, as from inside the directory."""
+        config = BuildConfig(
+            model=Path(f"{NAME}.skops"),
+            name=NAME,
+            version=VERSION,
+            release=1_000_000,
+            targets=TARGETS,
+            data=Path("rows.csv"),
+            label=_LABEL,
+            description="Benign or malignant, from measurements of cell nuclei.",
+        )
+        file = self.where / "packager.toml"
+        file.write_text(config_template(config), encoding="utf-8")
+        self._title("3 build", "$ packager build     (packager.toml says the rest)")
+        places = {"key": self.where / "keys" / PRIVATE_NAME, "out": self.where / "dist"}
+        built = build(resolve(places, load_config(file)), self._say, ask_passphrase)
+        self.tell("\n" + build_text(built.facts, built.packed))
+        return built
+
+    def install(self, built: Built) -> None:
+        """Let the device trust the key, verify the bundle, prove and activate it."""
+        self._title("4 install", "on the device, which believes nobody yet")
+        self._device("trust", "add", self.where / "keys" / PUBLIC_NAME)
+        self._device("install", built.bundle)
+
+    def predict(self) -> None:
+        """Let the installed bundle answer the rows, and count the right answers."""
+        self._title("5 predict", "the unseen rows, answered by what was installed")
+        rows, answers = self.where / "rows.csv", self.where / "answers.csv"
+        self._device("predict", NAME, "--input", rows, "--output", answers)
+        for line in answers.read_text("utf-8").splitlines()[: _SHOWN_ANSWERS + 1]:
+            self.tell(f"    {line}")
+        truth, found = _column(rows, _LABEL), _column(answers, "label")
+        right = sum(one == other for one, other in zip(truth, found, strict=True))
+        self.tell(f"    … {right} of {len(truth)} as diagnosed")
+
+    def metrics(self) -> None:
+        """Show what the device wrote down of it."""
+        self._title("6 metrics", "what the device keeps of it, without any row")
+        self._device("metrics", NAME)
+
+    def next_commands(self, built: Built) -> list[str]:
+        """Return three commands that work when typed."""
+        packager, device = _program("packager"), _program("edge-runtime")
+        store, where = shlex.quote(str(self.where / "store")), shlex.quote(str(self.where))
+        return [
+            f"{packager} inspect {shlex.quote(str(built.bundle))}",
+            f"{device} --store {store} status",
+            f"cd {where} && {packager} build --version 1.1.0",
+        ]
+
+    def _title(self, title: str, text: str) -> None:
+        self.tell("\n" + entry(title, text, sys.stdout))
+
+    def _say(self, name: str, text: str) -> None:
+        self.tell(entry(name, text, sys.stdout, indent="  "))
+
+    def _device(self, *arguments: str | Path) -> None:
+        """Run the device's program and show what it says."""
+        shown = [str(item).removeprefix(f"{self.where}{os.sep}") for item in arguments]
+        self.tell(f"  $ edge-runtime --store store {' '.join(shown)}")
+        store = str(self.where / "store")
+        command = [sys.executable, "-m", "edge_runtime", "--store", store]
+        done = subprocess.run(
+            [*command, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            check=False,
+        )
+        for line in done.stdout.replace(f"{self.where}{os.sep}", "").splitlines():
+            self.tell(textwrap.indent(cut(line, WIDTH - 4), "    "))
+        if done.returncode != 0:
+            raise DeviceFailed(
+                f"edge-runtime {shown[0]} must succeed, it ended with {done.returncode}",
+                hint="Mend what it says above, and run the demo again.",
+                command=shown,
+                expected=0,
+                found=done.returncode,
+            )
+
+
+def _program(name: str) -> str:
+    """Return how a person starts a program of this installation."""
+    script = Path(sys.executable).with_name(name)
+    on_path = (Path(place) / name for place in os.get_exec_path())
+    if next((path for path in on_path if path.is_file()), None) == script:
+        return name
+    if script.is_file():
+        return shlex.quote(str(script))
+    return f"{shlex.quote(sys.executable)} -m {name.replace('-', '_')}"
+
+
+def _column(path: Path, name: str) -> list[str]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [row[name] for row in csv.DictReader(stream)]
+
+
+def _train(where: Path) -> tuple[DataFrame, float]:
+    """Write the model and the rows that it has not seen; return all rows and its score."""
     try:
         import skops.io
         from sklearn.compose import ColumnTransformer
@@ -114,16 +243,9 @@ def _train(where: Path) -> tuple[Path, Path]:
         frame, test_size=0.5, random_state=0, stratify=frame[_LABEL]
     )
     pipeline.fit(train.drop(columns=_LABEL), train[_LABEL])
-    score = pipeline.score(unseen.drop(columns=_LABEL), unseen[_LABEL])
-    # A build judges by rows, so it gets those that the model never saw.
-    rows = where / "rows.csv"
-    unseen.to_csv(rows, index=False)
-    model = where / f"{NAME}.skops"
-    skops.io.dump(pipeline, model)
-    step("data", "scikit-learn's breast-cancer data: 569 rows, 30 columns")
-    step("changed", f"{' and '.join(_BINNED)} were binned into named categories, for variety")
-    step("trained", f"{model.name}, a neural network: {score:.3f} right on the unseen half")
-    return model, rows
+    unseen.to_csv(where / "rows.csv", index=False)
+    skops.io.dump(pipeline, where / f"{NAME}.skops")
+    return frame, pipeline.score(unseen.drop(columns=_LABEL), unseen[_LABEL])
 
 
 def _frame() -> DataFrame:
@@ -137,17 +259,3 @@ def _frame() -> DataFrame:
         frame[column] = pd.qcut(frame[column], len(names), labels=list(names)).astype(str)
     frame[_LABEL] = data.target.map(dict(enumerate(data.target_names)))
     return frame
-
-
-def _device(store: Path, *arguments: str) -> None:
-    """Run the device's program and show what it says."""
-    click.echo(f"$ edge-runtime {' '.join(arguments)}")
-    command = [sys.executable, "-m", "edge_runtime", *arguments, "--store", str(store)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode != 0:
-        raise SourceFailed(
-            f"edge-runtime {arguments[0]} must succeed, it ended with {done.returncode}",
-            hint="Read what it said above.",
-            command=list(arguments),
-            found=done.returncode,
-        )

@@ -161,6 +161,12 @@ class SignerFailed(HostError):
     code = "signer-failed"
 
 
+class DeviceFailed(HostError):
+    """The device's program, which the demonstration runs, ended with an error of its own."""
+
+    code = "device-failed"
+
+
 class HostExtraMissing(HostError):
     """A library that this step needs is not installed."""
 

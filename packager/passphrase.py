@@ -40,11 +40,24 @@ def ask_passphrase(path: Path) -> bytes:
     Raises:
         PassphraseWrong: when there is nobody to ask.
     """
+    return _ask(path, f"passphrase of {path}", twice=False)
+
+
+def new_passphrase(path: Path) -> bytes:
+    """Ask the person at the terminal, twice, for a passphrase to encrypt a key with.
+
+    Raises:
+        PassphraseWrong: when there is nobody to ask.
+    """
+    return _ask(path, f"new passphrase for {path}", twice=True)
+
+
+def _ask(path: Path, words: str, *, twice: bool) -> bytes:
     if not sys.stdin.isatty():
         raise PassphraseWrong(
-            f"{path} is encrypted, and there is no terminal to ask for its passphrase",
+            f"{path} needs a passphrase, and there is no terminal to ask for it",
             hint="Give --passphrase-file FILE.",
             path=str(path),
         )
-    answer: str = click.prompt(f"passphrase of {path}", hide_input=True, err=True)
+    answer: str = click.prompt(words, hide_input=True, confirmation_prompt=twice, err=True)
     return answer.encode()

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.contract.bundle.digests import sha256_file, sha256_hex
-from edge_runtime.contract.bundle.manifest import Golden, Interface, Manifest, Target
+from edge_runtime.contract.bundle.manifest import Interface
 from edge_runtime.contract.bundle.oci import TargetImage
 from edge_runtime.contract.table import TableFormat
-from packager.building import GOLDEN_FILE, TargetBuild, build_target, held_out_rows
+from packager.building import TargetBuild, build_target
 from packager.config import BuildConfig
-from packager.errors import BudgetExceeded
+from packager.errors import BudgetExceeded, TargetInvalid
+from packager.output import appearing, require_writable
 from packager.record import Record
-from packager.release import AskPassphrase, file_signer, release
+from packager.release import AskPassphrase, file_signer, write_release
+from packager.replay import check_packages
 from packager.report.bom import FILE_NAME as BOM_NAME
 from packager.report.bom import render_bom
 from packager.report.card import FILE_NAME as CARD_NAME
 from packager.report.card import render_card
 from packager.report.facts import BuildFacts, Identity, PackedFacts, report_json
-from packager.report.files import read_replay, write_report
+from packager.report.files import read_report, write_report
+from packager.report.manifest import make_manifest
 from packager.stages.convert import open_source
-from packager.stages.evaluate import choose_metric
 from packager.stages.pack import target_parts
 from packager.stages.sign import Signer
-from packager.target import load_profile, lowest_opset
+from packager.target import TargetProfile, load_profile
 from packager.understanding import Say, Understood, understand
 from packager.versions import library_versions
-
-# The oldest edge runtime that reads what this packager writes.
-MIN_RUNTIME = "0.1.0"
 
 
 @dataclass(frozen=True)
@@ -62,30 +62,49 @@ def build(config: BuildConfig, say: Say, ask: AskPassphrase) -> Built:
     Raises:
         EdgepackError: one leaf for each thing that a user can mend.
     """
+    require_writable(config.out)
     signer = None if config.unsigned else file_signer(config.key, config.passphrase_file, ask)
-    profiles = [load_profile(target) for target in config.targets]
-    record = Record(read_replay(config.replay) if config.replay else None)
+    recorded = read_report(config.replay) if config.replay else None
+    record = Record(recorded.values if recorded else None)
+    profiles = _profiles(config.targets)
     with open_source(config.model, trust_pickle=config.trust_pickle) as source:
-        understood = understand(source, lowest_opset(profiles), config, say)
+        understood = understand(source, profiles, config, record, say)
     built = [build_target(profile, understood, config, record, say) for profile in profiles]
-    if record.replays:
-        record.check_all_used()
     facts = _facts(config, understood, built)
-    images = [_image(target, facts) for target in sorted(built, key=_order)]
-    bundle = config.out / f"{config.name}-{config.version}.oci.tar"
-    release(bundle, images, signer)
-    packed = _packed(bundle, images, signer)
-    report = config.out / f"{config.name}-{config.version}.report.json"
-    write_report(report, report_json(facts, packed, record.values))
-    say("bundle", f"{bundle}, verified by the device's own code")
+    images = [_image(target, facts) for target in built]
+    packages = {image.target: sha256_hex(image.parts[0].data) for image in images}
+    if recorded is not None:
+        record.check_all_used()
+        check_packages(recorded, packages)
+    stem = f"{config.name}-{config.version}"
+    bundle, report = config.out / f"{stem}.oci.tar", config.out / f"{stem}.report.json"
+    with appearing(report, bundle) as (new_report, new_bundle):
+        write_release(new_bundle, images, signer)
+        packed = _packed(new_bundle, packages, signer)
+        write_report(new_report, report_json(facts, packed, record.values))
+    say("bundle", _verdict(signer))
     return Built(bundle, report, facts, packed)
+
+
+def _profiles(names: Sequence[str]) -> list[TargetProfile]:
+    """Load the targets in the bundle's order: a plain pull takes the first that fits, a CPU."""
+    profiles = sorted(map(load_profile, names), key=lambda one: (one.priority, one.name))
+    for one, other in pairwise(profiles):
+        if one.name == other.name:
+            raise TargetInvalid(
+                f"the targets of a bundle must differ in name, found {one.name!r} twice",
+                hint="Give a profile of your own another name.",
+                key="name",
+                expected="names that differ",
+                found=list(names),
+            )
+    return profiles
 
 
 def _facts(
     config: BuildConfig, understood: Understood, built: Sequence[TargetBuild]
 ) -> BuildFacts:
     graph, rows = understood.graph, understood.rows
-    held_out = held_out_rows(graph, rows)
     return BuildFacts(
         identity=Identity(
             config.name, config.version, config.release, config.description, config.license
@@ -102,10 +121,10 @@ def _facts(
         ),
         data=rows.facts if rows else None,
         parity=understood.parity,
-        metric=choose_metric(config.metric, held_out) if held_out else "",
+        metric=rows.metric if rows else "",
         targets=[target.facts for target in built],
         unchecked=understood.unchecked,
-        versions={**graph.source.versions, **library_versions()},
+        versions=library_versions(graph.source.versions),
     )
 
 
@@ -114,7 +133,7 @@ def _image(build: TargetBuild, facts: BuildFacts) -> TargetImage:
     profile = build.facts.profile
     files = {**build.files, CARD_NAME: render_card(facts, build.facts)}
     files[BOM_NAME] = render_bom(facts, build.facts, files)
-    parts = target_parts(_manifest(build, facts), files)
+    parts = target_parts(make_manifest(facts, build.facts), files)
     size = sum(len(part.data) for part in parts)
     if size > profile.bundle_bytes:
         raise BudgetExceeded(
@@ -134,57 +153,20 @@ def _image(build: TargetBuild, facts: BuildFacts) -> TargetImage:
     )
 
 
-def _order(build: TargetBuild) -> tuple[int, str]:
-    """Put CPU targets first: a plain pull by platform takes the first that fits."""
-    return build.facts.profile.priority, build.facts.profile.name
-
-
-def _manifest(build: TargetBuild, facts: BuildFacts) -> Manifest:
-    profile, identity = build.facts.profile, facts.identity
-    data = facts.data
-    return Manifest(
-        name=identity.name,
-        version=identity.version,
-        release=identity.release,
-        description=identity.description,
-        min_runtime=MIN_RUNTIME,
-        must_understand=(),
-        target=Target(
-            name=profile.name,
-            os=profile.os,
-            architecture=profile.architecture,
-            priority=profile.priority,
-            min_engine=profile.min_engine,
-            opset=profile.opset,
-            ir=profile.ir,
-            memory_bytes=profile.memory_bytes,
-            threads=profile.threads,
-        ),
-        interface=facts.interface,
-        variants=build.variants,
-        golden=Golden(GOLDEN_FILE, build.facts.golden_rows, build.facts.golden_synthetic),
-        files=(),
-        provenance={
-            "source": {
-                "framework": facts.source.framework,
-                "kind": facts.source.kind,
-                "sha256": facts.source.sha256,
-            },
-            "data": {"sha256": data.sha256, "rows": data.rows} if data else None,
-            "versions": dict(facts.versions),
-            "license": identity.license,
-        },
-    )
-
-
-def _packed(bundle: Path, images: Sequence[TargetImage], signer: Signer | None) -> PackedFacts:
+def _packed(bundle: Path, packages: Mapping[str, str], signer: Signer | None) -> PackedFacts:
     return PackedFacts(
         bundle=bundle.name,
         size=bundle.stat().st_size,
         sha256=sha256_file(bundle),
         signer=signer.public_key.fingerprint if signer else "",
-        packages={image.target: sha256_hex(image.parts[0].data) for image in images},
+        packages=packages,
     )
+
+
+def _verdict(signer: Signer | None) -> str:
+    if signer is None:
+        return "unsigned: devices refuse it until packager sign has signed it"
+    return "signed, and verified by the device's own code"
 
 
 def build_json(built: Built) -> dict[str, Any]:
@@ -194,7 +176,7 @@ def build_json(built: Built) -> dict[str, Any]:
         "report": str(built.report),
         "size": built.packed.size,
         "sha256": built.packed.sha256,
-        "signer": built.packed.signer,
+        "signer": built.packed.signer or None,
         "packages": dict(built.packed.packages),
         "targets": {
             target.profile.name: [variant.name for variant in target.ladder]

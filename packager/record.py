@@ -77,6 +77,15 @@ class Record:
             raise _mismatch(key, "the report does not hold durations here")
         return dict(found)
 
+    def will_hold(self, key: str, *, fresh: bool) -> bool:
+        """Tell whether to ask for an optional value: a replay asks for just what was recorded.
+
+        Args:
+            key: the value's key.
+            fresh: whether a build that is no replay measures it here.
+        """
+        return fresh if self._recorded is None else key in self._recorded
+
     def check_all_used(self) -> None:
         """Refuse a replay that did not need every recorded value, for it built something else.
 

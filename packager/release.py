@@ -1,17 +1,18 @@
-"""Releasing: who signs, and the bundle that takes its final name only once it verifies."""
+"""Releasing: who signs, and bundles that the device's own code has read before anyone does."""
 
 from __future__ import annotations
 
-import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge_runtime.contract.bundle.oci import Part, TargetImage
+from edge_runtime.contract.bundle.oci import TargetImage
 from edge_runtime.contract.bundle.signature import PublicKey
 from edge_runtime.contract.bundle.verify import verify_bundle
-from edge_runtime.contract.errors import KeyInvalid, OutputUnwritable, UsageError
+from edge_runtime.contract.errors import BundleUnreadable, KeyInvalid, UsageError
 from packager.bundle_file import PackedTarget, read_bundle
+from packager.output import appearing
 from packager.passphrase import read_passphrase
 from packager.stages.pack import write_bundle
 from packager.stages.sign import (
@@ -24,6 +25,42 @@ from packager.stages.sign import (
 )
 
 AskPassphrase = Callable[[Path], bytes]
+
+
+# --- signers -------------------------------------------------------------------------------
+
+
+def choose_signer(
+    *,
+    key: Path | None,
+    passphrase_file: Path | None,
+    sign_with: str | None,
+    public_key: Path | None,
+    ask: AskPassphrase,
+) -> Signer:
+    """Return the one signer that the flags of ``packager sign`` name.
+
+    Raises:
+        UsageError: when they name none or two.
+        InputError: when its files cannot serve.
+    """
+    if key is not None and sign_with is None and public_key is None:
+        return file_signer(key, passphrase_file, ask)
+    if sign_with is not None and public_key is not None and key is None:
+        return command_signer(sign_with, public_key)
+    flags = {
+        "--key": key,
+        "--sign-with": sign_with,
+        "--public-key": public_key,
+    }
+    given = [flag for flag, value in flags.items() if value is not None]
+    raise UsageError(
+        "sign needs either --key, or --sign-with and --public-key; "
+        f"it was given {' and '.join(given) or 'none of them'}",
+        hint="Give --key release.key, or --sign-with CMD --public-key release.pub.",
+        expected=["--key", "--sign-with --public-key"],
+        found=given,
+    )
 
 
 def file_signer(key: Path, passphrase_file: Path | None, ask: AskPassphrase) -> KeySigner:
@@ -39,19 +76,27 @@ def file_signer(key: Path, passphrase_file: Path | None, ask: AskPassphrase) -> 
     return load_signer(key, passphrase)
 
 
-def command_signer(command: Sequence[str], public_key: Path | None) -> CommandSigner:
+def command_signer(command: str, public_key: Path) -> CommandSigner:
     """Return a signer that asks a command in front of a key that lives elsewhere.
 
     Raises:
-        UsageError: when the command is empty or no public key is named.
-        KeyInvalid: when the public key cannot be read.
+        UsageError: when the command is empty or its quotes are not closed.
+        KeyInvalid: when the public key cannot be read or is none.
     """
-    if not command or public_key is None:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        words, reason = [], str(error)
+    else:
+        reason = "nothing"
+    if not words:
         raise UsageError(
-            f"a signing command needs its public key, found {command} and {public_key}",
-            hint="Give --sign-with CMD --public-key release.pub.",
+            f"--sign-with must be a program and its arguments, found {command!r}: {reason}",
+            hint="Quote it as one argument: --sign-with 'PROGRAM ARGUMENT'",
+            expected="PROGRAM ARGUMENT…",
+            found=command,
         )
-    return CommandSigner(tuple(command), load_public_key(public_key))
+    return CommandSigner(tuple(words), load_public_key(public_key))
 
 
 def load_public_key(path: Path) -> PublicKey:
@@ -72,38 +117,34 @@ def load_public_key(path: Path) -> PublicKey:
     return PublicKey.load(data)
 
 
-def release(path: Path, images: Sequence[TargetImage], signer: Signer | None) -> None:
-    """Write a bundle, verify it with the device's own code, and only then give it its name.
+# --- bundles -------------------------------------------------------------------------------
+
+
+def write_release(path: Path, images: Sequence[TargetImage], signer: Signer | None) -> None:
+    """Sign every target, write the bundle, and read it back with the device's own code.
+
+    Args:
+        path: a temporary name; the caller gives the bundle its own once this has returned.
+        images: the targets, none of them signed.
+        signer: who signs; None leaves the bundle unsigned.
 
     Raises:
-        OutputUnwritable: when it cannot be written; what stood there before still does.
+        SignerFailed: when the signer does not sign.
+        OutputUnwritable: when the file cannot be written.
         BundleError: when our own bundle does not verify, which would be a defect of ours.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write_bundle(temporary, [_signed(image, signer) for image in images])
-        if signer is not None:
-            with verify_bundle(temporary, [signer.public_key]) as bundle:
-                bundle.check()
-        else:
-            read_bundle(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputUnwritable(
-            f"the bundle is written to {path}, which cannot be written: {error.strerror}",
-            hint="Choose another directory: --out DIR",
-            path=str(path),
-            reason=error.strerror,
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _signed(image: TargetImage, signer: Signer | None) -> TargetImage:
     if signer is None:
-        return image
+        write_bundle(path, images)
+        read_bundle(path)
+        return
+    write_bundle(path, [_signed(image, signer) for image in images])
+    with verify_bundle(path, [signer.public_key]) as bundle:
+        bundle.check()
+
+
+def _signed(image: TargetImage, signer: Signer) -> TargetImage:
     document, *payload = image.parts
-    signature: Part = signature_part(f"{image.model}-{image.version}", image.parts, signer)
+    signature = signature_part(f"{image.model}-{image.version}", image.parts, signer)
     return replace(image, parts=(document, signature, *payload))
 
 
@@ -112,11 +153,20 @@ def sign_bundle(path: Path, signer: Signer) -> list[str]:
 
     Raises:
         BundleError: when the bundle is not in order.
-        SignerFailed: when the signer does not sign.
-        OutputUnwritable: when it cannot be written; the unsigned bundle still stands.
+        SignerFailed: when the signer does not sign; the bundle stands as it was.
+        OutputUnwritable: when it cannot be written; the bundle stands as it was.
     """
+    if path.is_dir():
+        raise BundleUnreadable(
+            f"a bundle is signed as one file, {path} is a directory",
+            hint="Sign the .oci.tar, and unpack that.",
+            path=str(path),
+            expected="a file",
+            found="a directory",
+        )
     targets = read_bundle(path)
-    release(path, [_image(target) for target in targets], signer)
+    with appearing(path) as (temporary,):
+        write_release(temporary, [_image(target) for target in targets], signer)
     return [target.manifest.target.name for target in targets]
 
 
@@ -136,6 +186,7 @@ def verify_release(path: Path, trust: Sequence[Path]) -> dict[str, str]:
     """Verify a bundle whole and return who signed each target.
 
     Raises:
+        KeyInvalid: when a public key cannot be read or is none.
         BundleError: when it cannot be believed.
     """
     keys = [load_public_key(file) for file in trust]

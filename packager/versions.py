@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 
 from packager import __version__
@@ -10,12 +11,16 @@ from packager import __version__
 _LIBRARIES = ("numpy", "onnx", "onnxconverter-common", "onnxruntime", "protobuf")
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of everything that takes part in every build."""
-    found = {"edgepack": __version__, "python": platform.python_version()}
+def library_versions(source: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions of all that takes part in a build.
+
+    Args:
+        source: the libraries that opened and converted the source model.
+    """
+    found = {**source, "edgepack": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue  # another distribution of the engine serves instead
-    return found
+    return dict(sorted(found.items()))

@@ -11,6 +11,7 @@ from edge_runtime.contract.errors import InputDtype, InputName
 from edge_runtime.contract.tensors import DTYPES, Array, Arrays, TensorSpec
 from edge_runtime.contract.values import (
     Column,
+    Where,
     common_length,
     from_array,
     from_json,
@@ -27,8 +28,16 @@ def accepts(columns: Sequence[Column], names: Collection[str]) -> bool:
     return bool(columns) and (by_column or given != {column.input for column in columns})
 
 
+def row_number(row: int) -> str:
+    """Return how errors name a row where nobody knows a better place."""
+    return f"row {row} (counted from 0)"
+
+
 def assemble(
-    columns: Sequence[Column], inputs: Sequence[TensorSpec], raw: Mapping[str, Any]
+    columns: Sequence[Column],
+    inputs: Sequence[TensorSpec],
+    raw: Mapping[str, Any],
+    where: Where = row_number,
 ) -> Arrays:
     """Turn values by column name into the graph's feed, with exactly its element types.
 
@@ -37,6 +46,7 @@ def assemble(
         inputs: the graph's inputs.
         raw: for each column a list, a 1-D array of any fitting element type (also ``[rows,
             1]``, also a data frame's series), or a scalar for a single row.
+        where: how errors name a row.
 
     Raises:
         InputName: when a column is missing or unknown.
@@ -46,7 +56,7 @@ def assemble(
         InputMissing: when a value is missing where the column refuses it.
     """
     _check_names(columns, raw)
-    values = {column.name: _values(column, raw[column.name]) for column in columns}
+    values = {column.name: _values(column, raw[column.name], where) for column in columns}
     rows = common_length("the columns", values)
     feed = {}
     for spec in inputs:
@@ -55,12 +65,14 @@ def assemble(
         with np.errstate(over="ignore", invalid="ignore"):
             for column in its:
                 tensor[:, column.index or 0] = values[column.name]
-        _check_tensor(tensor, its, values)
+        _check_tensor(tensor, its, values, where)
         feed[spec.name] = tensor
     return feed
 
 
-def check_missing(columns: Sequence[Column], feed: Mapping[str, Array]) -> None:
+def check_missing(
+    columns: Sequence[Column], feed: Mapping[str, Array], where: Where = row_number
+) -> None:
     """Check a feed that is named by the graph's inputs for what its columns refuse.
 
     Raises:
@@ -74,7 +86,7 @@ def check_missing(columns: Sequence[Column], feed: Mapping[str, Array]) -> None:
     }
     for column in columns:
         if column.input not in sound:
-            from_array(column, feed[column.input][:, column.index or 0], _place)
+            from_array(column, feed[column.input][:, column.index or 0], where)
 
 
 def records_to_raw(
@@ -85,11 +97,7 @@ def records_to_raw(
     Raises:
         InputName: when a row lacks a column, or is no mapping.
     """
-    return gather(columns, records, _place)
-
-
-def _place(row: int) -> str:
-    return f"row {row} (counted from 0)"
+    return gather(columns, records, row_number)
 
 
 def _check_names(columns: Sequence[Column], raw: Mapping[str, Any]) -> None:
@@ -108,11 +116,11 @@ def _check_names(columns: Sequence[Column], raw: Mapping[str, Any]) -> None:
     )
 
 
-def _values(column: Column, value: Any) -> Array:
+def _values(column: Column, value: Any, where: Where) -> Array:
     if value is None or isinstance(value, (str, int, float, np.generic)):
-        return from_json(column, [value], _place)
+        return from_json(column, [value], where)
     if isinstance(value, (list, tuple)):
-        return from_json(column, value, _place)
+        return from_json(column, value, where)
     if not hasattr(value, "__array__"):
         raise InputDtype(
             f"column {column.name!r} takes a list or an array, found a {type(value).__name__}",
@@ -126,19 +134,21 @@ def _values(column: Column, value: Any) -> Array:
         array = array.reshape(-1)
     if column.kind == "float" and array.ndim == 1 and array.dtype.kind in "fiu":
         return array  # checked with its whole tensor at once
-    return from_array(column, array, _place)
+    return from_array(column, array, where)
 
 
-def _check_tensor(tensor: Array, columns: Sequence[Column], values: Arrays) -> None:
+def _check_tensor(
+    tensor: Array, columns: Sequence[Column], values: Arrays, where: Where
+) -> None:
     """Refuse what a column does not take, and what did not survive the tensor's own type."""
     floats = tensor.dtype.kind == "f"
     if tensor.dtype.kind == "O" or (floats and np.isfinite(tensor).all()):
         return
     for column in columns:
-        given = from_array(column, values[column.name], _place)
+        given = from_array(column, values[column.name], where)
         place = tensor[:, column.index or 0]
         wrong = np.isinf(place) if floats else place != given
         if wrong.any():
             row = int(wrong.argmax())
             held = f"what {tensor.dtype.name} can hold"
-            raise no_value(column, _place(row), given[row].item(), held)
+            raise no_value(column, where(row), given[row].item(), held)

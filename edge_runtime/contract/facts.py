@@ -27,6 +27,11 @@ class EngineFacts:
     version: str
     providers: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """The engine as people name it: ``onnxruntime 1.32.0``."""
+        return f"{self.name} {self.version}"
+
 
 @dataclass(frozen=True)
 class DeviceFacts:

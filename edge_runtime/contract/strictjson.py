@@ -1,4 +1,4 @@
-"""Strict JSON for bytes that nobody vouches for: no duplicates, no NaN, bounded in every way."""
+"""Strict JSON for bytes that nobody vouches for: no duplicates, no NaN, bounded every way."""
 
 from __future__ import annotations
 

@@ -26,11 +26,12 @@ from edge_runtime.contract.errors import (
 )
 from edge_runtime.contract.npz import MAX_NPZ_BYTES, read_npz
 from edge_runtime.contract.rows import Lines, chunks, csv_table, text_rows, unreadable
-from edge_runtime.contract.tensors import Arrays
+from edge_runtime.contract.tensors import Array, Arrays
 from edge_runtime.contract.values import (
     KINDS,
     MISSING_RULES,
     Column,
+    Where,
     common_length,
     from_array,
     from_cells,
@@ -46,6 +47,7 @@ __all__ = [
     "MISSING_RULES",
     "Cells",
     "Column",
+    "Rows",
     "TableFormat",
     "format_of",
     "read_cells",
@@ -63,6 +65,20 @@ class TableFormat:
     """What text means before it has a type: UTF-8, comma, header row, these missing tokens."""
 
     missing_tokens: tuple[str, ...] = DEFAULT_MISSING_TOKENS
+
+
+class Rows(dict[str, Array]):
+    """One chunk of a table: arrays by name.
+
+    Attributes:
+        where: names the place of a row in errors, for those who check the values further.
+        count: how many rows; arrays without a common row count as one.
+    """
+
+    def __init__(self, values: Arrays, where: Where, count: int) -> None:
+        super().__init__(values)
+        self.where = where
+        self.count = count
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,7 @@ def read_table(
     table: TableFormat,
     *,
     chunk_rows: int = 1024,
-) -> Iterator[Arrays]:
+) -> Iterator[Rows]:
     """Read a table chunk by chunk.
 
     Args:
@@ -170,26 +186,30 @@ def _opened(source: Source) -> Iterator[tuple[BinaryIO, str]]:
 
 def _read_csv(
     lines: Lines, columns: Sequence[Column], table: TableFormat, chunk_rows: int
-) -> Iterator[Arrays]:
+) -> Iterator[Rows]:
     header, rows = csv_table(lines)
     _check_names(lines.what, columns, header)
     position = {name: index for index, name in enumerate(header)}
     tokens = frozenset(table.missing_tokens)
     for where, held in chunks(lines, rows, chunk_rows):
         cells = list(zip(*held, strict=True))
-        yield {
+        arrays = {
             column.name: from_cells(column, cells[position[column.name]], tokens, where)
             for column in columns
         }
+        yield Rows(arrays, where, len(held))
 
 
 def _read_json_lines(
     lines: Lines, columns: Sequence[Column], chunk_rows: int
-) -> Iterator[Arrays]:
+) -> Iterator[Rows]:
     for where, held in chunks(lines, text_rows(lines), chunk_rows):
         records = [_parsed(text, where(row)) for row, text in enumerate(held)]
         values = gather(columns, records, where)
-        yield {column.name: from_json(column, values[column.name], where) for column in columns}
+        arrays = {
+            column.name: from_json(column, values[column.name], where) for column in columns
+        }
+        yield Rows(arrays, where, len(held))
 
 
 def _parsed(text: str, place: str) -> Any:
@@ -205,7 +225,7 @@ def _parsed(text: str, place: str) -> Any:
 
 def _read_npz(
     stream: BinaryIO, what: str, columns: Sequence[Column], chunk_rows: int
-) -> Iterator[Arrays]:
+) -> Iterator[Rows]:
     try:
         data = stream.read(MAX_NPZ_BYTES + 1)
     except OSError as error:
@@ -218,27 +238,31 @@ def _read_npz(
         arrays = _typed(what, columns, arrays)
     else:
         arrays = {name: array for name, array in arrays.items() if name in inputs}
-    yield from _slices(arrays, chunk_rows)
+    yield from _slices(what, arrays, chunk_rows)
 
 
 def _typed(what: str, columns: Sequence[Column], arrays: Arrays) -> Arrays:
     _check_names(what, columns, list(arrays))
-    arrays = {
-        column.name: from_array(column, arrays[column.name], lambda row: f"{what} row {row}")
-        for column in columns
-    }
+    where = _npz_places(what)
+    arrays = {column.name: from_array(column, arrays[column.name], where) for column in columns}
     common_length(f"the columns of {what}", arrays)
     return arrays
 
 
-def _slices(arrays: Arrays, chunk_rows: int) -> Iterator[Arrays]:
+def _npz_places(what: str, begin: int = 0) -> Where:
+    return lambda row: f"{what} row {begin + row} (counted from 0)"
+
+
+def _slices(what: str, arrays: Arrays, chunk_rows: int) -> Iterator[Rows]:
     lengths = {len(array) if array.ndim else None for array in arrays.values()}
     rows = lengths.pop() if len(lengths) == 1 else None
     if rows is None:
-        yield arrays  # there is no row to cut at
+        yield Rows(arrays, _npz_places(what), 1)  # there is no row to cut at
         return
     for begin in range(0, rows, chunk_rows):
-        yield {name: array[begin : begin + chunk_rows] for name, array in arrays.items()}
+        end = min(begin + chunk_rows, rows)
+        part = {name: array[begin:end] for name, array in arrays.items()}
+        yield Rows(part, _npz_places(what, begin), end - begin)
 
 
 def _check_names(what: str, columns: Sequence[Column], found: Sequence[str]) -> None:

@@ -92,14 +92,14 @@ def check_feed(specs: Sequence[TensorSpec], feed: Mapping[str, Any]) -> Arrays:
 
 
 def _wrong_names(wanted: set[str], found: set[str]) -> InputName:
-    missing, unknown = sorted(wanted - found), sorted(found - wanted)
+    missing, unknown = sorted(wanted - found), sorted(map(str, found - wanted))
     parts = [f"missing {', '.join(missing)}"] if missing else []
     parts += [f"unknown {', '.join(unknown)}"] if unknown else []
     return InputName(
         f"the model takes {', '.join(sorted(wanted))}; {' and '.join(parts)}",
         hint="Name every input once, by the graph's names or by the column names, not mixed.",
         expected=sorted(wanted),
-        found=sorted(found),
+        found=sorted(map(str, found)),
     )
 
 

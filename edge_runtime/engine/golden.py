@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from edge_runtime.contract.answers import answer_rows
 from edge_runtime.contract.bundle.manifest import Golden, Manifest, Variant
 from edge_runtime.contract.bundle.verify import VerifiedPackage
-from edge_runtime.contract.errors import GoldenMismatch, ManifestInvalid
+from edge_runtime.contract.errors import DeviceError, GoldenMismatch, ManifestInvalid
 from edge_runtime.contract.npz import read_npz
-from edge_runtime.contract.tensors import Array, Arrays, compare
+from edge_runtime.contract.tensors import Array, Arrays, TensorSpec, compare
 from edge_runtime.engine.session import Session, SessionPlan, open_session
 
 
@@ -25,29 +28,86 @@ def prove(package: VerifiedPackage, variant: Variant, plan: SessionPlan) -> Sess
 
     Raises:
         GoldenMismatch: when an answer differs by more than its tolerance.
+        ManifestInvalid: when the graph is not as the manifest describes it.
         DeviceError: when the engine cannot open or run it as planned.
         DigestMismatch: when a file is not the signed one.
     """
+    manifest = package.manifest
     session = open_session(package.read(variant.model_file), plan)
-    golden = package.manifest.golden
+    _check_described(variant, "inputs", manifest.interface.inputs, session.inputs)
+    _check_described(variant, "outputs", manifest.interface.outputs, session.outputs)
+    golden = manifest.golden
     vectors = read_npz(package.read(golden.file), what=golden.file)
     feed = {spec.name: _vector(vectors, f"in/{spec.name}", golden) for spec in session.inputs}
     answers = session.run(feed)
-    for output, tolerance in variant.tolerances.items():
+    for output in variant.tolerances:
         expected = _vector(vectors, f"out/{variant.name}/{output}", golden)
-        found = compare(output, expected, answers[output], tolerance)
-        if found is not None:
-            raise GoldenMismatch(
-                f"{variant.name} must answer {found.expected} in row {found.row} of {output}, "
-                f"found {found.actual}; {found.disagreeing} of {found.total} values differ",
-                hint="Build for this processor: name its CPU model in the target profile.",
-                variant=variant.name,
-                output=output,
-                row=found.row,
-                expected=found.expected,
-                found=found.actual,
-            )
+        _check_answer(variant, output, expected, answers[output])
+    if manifest.interface.roles:
+        answer_rows(manifest.interface, answers, golden.rows)  # as they will be handed out
     return session
+
+
+def prove_first(
+    package: VerifiedPackage, variants: Sequence[Variant], *, threads: int
+) -> tuple[Variant, Session, list[str]]:
+    """Prove variants in this process, best first.
+
+    Returns:
+        The first that holds, its session, and why each before it was left aside.
+
+    Raises:
+        DeviceError: when the last does not hold either.
+    """
+    failed: list[str] = []
+
+    def proven(variant: Variant) -> tuple[Variant, Session, list[str]]:
+        plan = session_plan(package.manifest, variant, threads=threads)
+        return variant, prove(package, variant, plan), failed
+
+    *better, last = variants
+    for variant in better:
+        try:
+            return proven(variant)
+        except DeviceError as error:
+            failed.append(f"{variant.name} left aside: {error.message}")
+    return proven(last)
+
+
+def _check_described(
+    variant: Variant, what: str, signed: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]
+) -> None:
+    expected = sorted((spec.name, spec.dtype) for spec in signed)
+    actual = sorted((spec.name, spec.dtype) for spec in found)
+    if expected != actual:
+        raise ManifestInvalid(
+            f"{variant.name} must have the {what} {_listed(expected)}, "
+            f"its graph has {_listed(actual)}",
+            hint="Build the bundle again with a packager of this format.",
+            variant=variant.name,
+            expected=expected,
+            found=actual,
+        )
+
+
+def _listed(tensors: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} ({dtype})" for name, dtype in tensors)
+
+
+def _check_answer(variant: Variant, output: str, expected: Array, actual: Array) -> None:
+    found = compare(output, expected, actual, variant.tolerances[output])
+    if found is None:
+        return
+    raise GoldenMismatch(
+        f"{variant.name} must answer {found.expected} in row {found.row} of {output}, "
+        f"found {found.actual}; {found.disagreeing} of {found.total} values differ",
+        hint="Build for this processor: name its CPU model in the target profile.",
+        variant=variant.name,
+        output=output,
+        row=found.row,
+        expected=found.expected,
+        found=found.actual,
+    )
 
 
 def _vector(vectors: Arrays, key: str, golden: Golden) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module, metadata
@@ -81,7 +81,9 @@ class SessionPlan:
 def telemetry_state() -> str:
     """Return ``off``, or why that cannot be promised, for ``status``."""
     if _TOO_LATE:
-        return "unknown: onnxruntime was imported before edge_runtime could switch telemetry off"
+        return (
+            "unknown: onnxruntime was imported before edge_runtime could switch telemetry off"
+        )
     return "off"
 
 
@@ -96,13 +98,13 @@ def _engine() -> ModuleType:
     name, version = _distribution()
     try:
         module = import_module("onnxruntime")
-    except ImportError as error:
+    except (ImportError, OSError, AttributeError, RuntimeError) as error:
         raise EngineMissing(
-            f"{name} {version} is installed, but it cannot be imported: {error}",
+            f"{name} {version} is installed, but it cannot be imported: {_first_line(error)}",
             hint="Install the wheel built for this Python, libc and processor.",
             engine=name,
             version=version,
-            reason=str(error),
+            reason=_first_line(error),
         ) from None
     module.set_default_logger_severity(_LOG_FATAL)
     return module
@@ -110,12 +112,10 @@ def _engine() -> ModuleType:
 
 @cache
 def _distribution() -> tuple[str, str]:
-    found = []
-    for name in _DISTRIBUTIONS:
-        try:
-            found.append((name, metadata.version(name)))
-        except metadata.PackageNotFoundError:
-            continue
+    found = _installed(_DISTRIBUTIONS) or _installed(
+        # A vendor's wheel under a name of its own; this looks into every distribution.
+        metadata.packages_distributions().get("onnxruntime", ())
+    )
     if not found:
         raise EngineMissing(
             "the model needs ONNX Runtime, found no distribution of it in this Python",
@@ -132,6 +132,16 @@ def _distribution() -> tuple[str, str]:
             found=[name for name, _ in found],
         )
     return found[0]
+
+
+def _installed(names: Iterable[str]) -> list[tuple[str, str]]:
+    found = []
+    for name in names:
+        try:
+            found.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def engine_facts() -> EngineFacts:

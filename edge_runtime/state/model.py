@@ -131,7 +131,8 @@ class ModelStore:
         """Return the digests that may serve, in the order in which to try them.
 
         It is one digest, unless the record is lost: then the newest that verifies has to serve,
-        and the caller says that it is degraded.
+        and the caller says that it is degraded. A version that is installed for two targets
+        has two as well, the active one first.
 
         Args:
             version: ask for this version instead of the active one.
@@ -139,20 +140,19 @@ class ModelStore:
         Raises:
             NotInstalled: when there is none.
         """
-        if version is None:
-            reading = self.read()
-            if reading.state.active is not None:
-                return (reading.state.active.digest,)
-            versions = self.installed() if reading.lost else []
-        else:
-            versions = [
-                item
-                for item in self.installed()
-                if item.manifest is not None and item.manifest.version == version
-            ]
+        reading = self.read()
+        active = reading.state.active.digest if reading.state.active else None
+        if version is None and active:
+            return (active,)
+        versions = [
+            item.digest
+            for item in self.installed()
+            if (item.manifest and item.manifest.version == version)
+            or (version is None and reading.lost)
+        ]
         if not versions:
             raise self._not_installed(version)
-        return tuple(item.digest for item in versions)
+        return tuple(sorted(versions, key=lambda digest: digest != active))
 
     def _not_installed(self, version: str | None) -> NotInstalled:
         there = [item.manifest.version for item in self.installed() if item.manifest]

@@ -111,9 +111,12 @@ def activated(state: State, version: Version, detail: str = "") -> State:
     )
 
 
-def reverified(state: State, trust: str) -> State:
-    """Return the state in which the active version's signature was verified under ``trust``."""
-    if state.active is None:
+def reverified(state: State, digest: str, trust: str) -> State:
+    """Return the state in which the signature of ``digest`` was verified under ``trust``.
+
+    That is only kept of the active version.
+    """
+    if state.active is None or state.active.digest != digest:
         return state
     return replace(state, active=replace(state.active, trust=trust))
 

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.contract.bundle.manifest import Manifest, is_name
-from edge_runtime.contract.errors import NoSpace, NotInstalled, RefAmbiguous, StoreUnreadable
+from edge_runtime.contract.errors import (
+    NoSpace,
+    NotInstalled,
+    RefAmbiguous,
+    StoreBusy,
+    StoreUnreadable,
+    StoreUnwritable,
+)
 from edge_runtime.state import disk, record
 from edge_runtime.state.lock import exclusive
 from edge_runtime.state.model import ModelStore
@@ -129,9 +136,18 @@ class Store:
                 disk.remove_tree(self.incoming)
             yield StoreWriter(self)
 
+    def keep(self, write: Callable[[StoreWriter], object]) -> str:
+        """Write what is worth keeping, but no reason to fail; return why it was not kept."""
+        try:
+            with self.writing() as writer:
+                write(writer)
+        except (StoreBusy, StoreUnwritable, NoSpace) as error:
+            return error.message
+        return ""
+
 
 def locate_store(
-    explicit: str | Path | None = None,
+    explicit: str | os.PathLike[str] | None = None,
     environ: Mapping[str, str] = os.environ,
     system: Path = SYSTEM_ROOT,
 ) -> Store:

@@ -11,6 +11,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from edge_runtime.contract.bundle.digests import sha256_hex
 from packager import __version__
@@ -36,7 +37,7 @@ def render_bom(facts: BuildFacts, target: TargetFacts, files: Mapping[str, bytes
             },
             "component": _model(facts, target),
         },
-        "components": [*_data(facts), *_libraries(facts), *_files(files)],
+        "components": [*_data(facts, target), *_software(facts), *_files(files)],
     }
     content = json.dumps(body, sort_keys=True).encode()
     serial = uuid.uuid5(uuid.NAMESPACE_OID, sha256_hex(content))
@@ -85,31 +86,36 @@ def _model(facts: BuildFacts, target: TargetFacts) -> dict[str, Any]:
     return model
 
 
-def _data(facts: BuildFacts) -> list[dict[str, Any]]:
+def _data(facts: BuildFacts, target: TargetFacts) -> list[dict[str, Any]]:
+    """Return the files of rows by their digests; their names are the maker's own business."""
     if facts.data is None:
         return []
+    digests = {"data": facts.data.sha256, "holdout": facts.data.holdout_sha256}
+    inside = "none of them" if target.golden_synthetic else "some real rows, as golden vectors,"
     return [
         {
             "type": "data",
-            "bom-ref": "data-samples",
-            "name": facts.data.file,
-            "description": "calibration and held-out rows; not part of the bundle",
-            "hashes": [{"alg": "SHA-256", "content": facts.data.sha256}],
+            "bom-ref": f"rows-{use}",
+            "name": f"rows ({use})",
+            "description": f"calibrate or judge; {inside} in the bundle",
+            "hashes": _hashes(digest),
         }
+        for use, digest in digests.items()
+        if digest
     ]
 
 
-def _libraries(facts: BuildFacts) -> list[dict[str, Any]]:
-    return [
-        {
-            "type": "library",
-            "bom-ref": f"library-{name}",
-            "name": name,
-            "version": version,
-            "purl": f"pkg:pypi/{name}@{version}",
-        }
-        for name, version in sorted(facts.versions.items())
-    ]
+def _software(facts: BuildFacts) -> list[dict[str, Any]]:
+    """Return the libraries, and Python, which is on no package index."""
+    found = []
+    for name, version in sorted(facts.versions.items()):
+        component = {"type": "library", "bom-ref": f"library-{name}", "name": name}
+        if name == "python":
+            component["type"] = "platform"
+        else:
+            component["purl"] = f"pkg:pypi/{name}@{quote(version, safe='')}"
+        found.append({**component, "version": version})
+    return found
 
 
 def _files(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
@@ -118,7 +124,11 @@ def _files(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
             "type": "file",
             "bom-ref": f"file-{path}",
             "name": path,
-            "hashes": [{"alg": "SHA-256", "content": sha256_hex(data)}],
+            "hashes": _hashes(sha256_hex(data)),
         }
         for path, data in sorted(files.items())
     ]
+
+
+def _hashes(digest: str) -> list[dict[str, str]]:
+    return [{"alg": "SHA-256", "content": digest}]

@@ -99,7 +99,7 @@ def _checks(facts: BuildFacts, target: TargetFacts) -> list[str]:
             f"The graph answers as the source model on {facts.parity.rows} held-out rows; "
             f"the largest difference is {worst:.2g}."
         )
-    drawn = "drawn column by column" if target.golden_synthetic else "rows of the data"
+    drawn = "drawn column by column" if target.golden_synthetic else "real rows"
     lines.append(f"{target.golden_rows} golden vectors ({drawn}) are repeated on every device.")
     return [*lines, *facts.unchecked, *target.notes]
 

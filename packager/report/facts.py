@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -30,25 +31,40 @@ class DataFacts:
     """Which rows took part; the rows themselves never leave the workstation.
 
     Attributes:
-        file: the file's name, without its directory.
+        file: the name of ``--data``, without its directory.
         sha256: its digest in hex.
         rows: how many rows it has.
-        calibration: how many of them ranges were measured on.
+        holdout_file: the name of ``--holdout``; empty where some rows of ``file`` judge.
+        holdout_sha256: its digest in hex.
+        calibration: how many rows ranges were measured on.
         held_out: how many rows nothing but the judgement saw.
+        dropped: how many rows of ``file`` stand in the holdout too and so did not calibrate.
         label: the label column; empty where none was named.
     """
 
     file: str
     sha256: str
     rows: int
+    holdout_file: str
+    holdout_sha256: str
     calibration: int
     held_out: int
+    dropped: int
     label: str
 
 
 @dataclass(frozen=True)
 class ParityFacts:
-    """How closely the graph answers as the source does: rows, ties, largest differences."""
+    """How closely the graph answers as the source does.
+
+    Attributes:
+        rows: how many were compared.
+        ties: labels that differ where the source can hardly tell two classes apart.
+        largest: the largest difference by output.
+        missing_allowed: columns of which a row may lack a value.
+        missing_refused: columns where the source takes such rows and the graph, answering
+            differently, does not.
+    """
 
     rows: int
     ties: int
@@ -69,7 +85,7 @@ class TargetFacts:
         skipped: which were not made, and why.
         notes: what was not measured on this host, as sentences.
         golden_rows: how many golden vectors there are.
-        golden_synthetic: whether they were drawn rather than taken from the data.
+        golden_synthetic: whether they were drawn rather than rows of somebody's.
     """
 
     profile: TargetProfile
@@ -132,9 +148,16 @@ def report_json(
     facts: BuildFacts, packed: PackedFacts, values: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the report: facts for people and machines, and the values that a replay needs."""
-    return {
-        "schema": SCHEMA,
-        "bundle": asdict(packed),
-        **asdict(facts),
-        "values": dict(values),
-    }
+    told = {"schema": SCHEMA, "bundle": asdict(packed), **asdict(facts)}
+    return {**_in_json(told), "values": dict(values)}
+
+
+def _in_json(value: Any) -> Any:
+    """Return facts as JSON has them: a number that JSON cannot hold becomes its name."""
+    if isinstance(value, Mapping):
+        return {str(key): _in_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_in_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    return value

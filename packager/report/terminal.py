@@ -4,30 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edge_runtime.contract.units import size
 from packager.bundle_file import PackedTarget
 from packager.report.facts import BuildFacts, PackedFacts, TargetFacts
 from packager.target import TargetProfile
 from packager.variant import Measured
 
-
-def size(count: float) -> str:
-    """Return a number of bytes for people: 1.5 MiB."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:  # noqa: PLR2004 - what a KiB is
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
+_WIDTH = 100
 
 
-def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
-    """Return rows with every column but the last padded to one width."""
-    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
-    return "\n".join(
-        indent
-        + "".join(f"{cell:<{width}}  " for cell, width in zip(row[:-1], widths, strict=True))
-        + row[-1]
-        for row in rows
-    ).rstrip()
+def table(rows: Sequence[Sequence[str]], head: Sequence[str] = (), indent: str = "  ") -> str:
+    """Return rows in columns of even width; a column in which nothing stands is left out."""
+    columns = list(zip(*rows, strict=True))
+    filled = [column for column in columns if any(column)]
+    if head:
+        titled = zip(head, columns, strict=True)
+        filled = [(title, *column) for title, column in titled if any(column)]
+    widths = [max(map(len, column)) for column in filled]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in zip(*filled, strict=True)
+    )
+    return "\n".join(indent + line for line in lines)
+
+
+def cut(text: str, width: int) -> str:
+    """Return a text in one line that fits; whoever wants the whole of it reads the report."""
+    line = text.replace("\n", " ")
+    return line if len(line) <= width else f"{line[: width - 2].rstrip()} …"
+
+
+def _lines(texts: Sequence[str]) -> list[str]:
+    return [f"  {cut(text, _WIDTH - 2)}" for text in texts]
 
 
 # --- build ---------------------------------------------------------------------------------
@@ -37,8 +45,8 @@ def build_text(facts: BuildFacts, packed: PackedFacts) -> str:
     """Return the summary of a build."""
     blocks = [_target_text(facts, target) for target in facts.targets]
     if facts.unchecked:
-        blocks.append("not checked\n" + "\n".join(f"  {line}" for line in facts.unchecked))
-    signed = f"signed by {packed.signer}" if packed.signer else "unsigned: packager sign it"
+        blocks.append("\n".join(["not checked", *_lines(facts.unchecked)]))
+    signed = f"signed by {packed.signer}" if packed.signer else "unsigned"
     blocks.append(f"{packed.bundle}  {size(packed.size)}\n  sha256 {packed.sha256}\n  {signed}")
     return "\n\n".join(blocks)
 
@@ -46,7 +54,6 @@ def build_text(facts: BuildFacts, packed: PackedFacts) -> str:
 def _target_text(facts: BuildFacts, target: TargetFacts) -> str:
     """Return one target as a table; a rung that does not ship has its reason below it."""
     shipped = {variant.name for variant in target.ladder}
-    rejected = {verdict.name: verdict.reason for verdict in target.verdicts}
     base = target.measured[-1]
     rows = [
         (
@@ -60,10 +67,10 @@ def _target_text(facts: BuildFacts, target: TargetFacts) -> str:
         for item in target.measured
     ]
     head = ("", "variant", "size", "share", facts.metric, "time against float32")
-    lines = [target.profile.name, columns([head, *rows])]
-    lines += [f"  - {name}: {rejected[name]}" for name in rejected if name not in shipped]
-    lines += [f"  - {item.name}: {item.reason}" for item in target.skipped]
-    return "\n".join([*lines, *(f"  {note}" for note in target.notes)])
+    reasons = [f"{one.name} {one.reason}" for one in target.verdicts if not one.admitted]
+    reasons += [f"{one.name} was not made: {one.reason}" for one in target.skipped]
+    lines = [target.profile.name, table(rows, head)]
+    return "\n".join([*lines, *_lines([*reasons, *target.notes])])
 
 
 def _time_shares(item: Measured, base: Measured) -> str:
@@ -81,38 +88,31 @@ def bundle_text(targets: Sequence[PackedTarget]) -> str:
     """Return what a bundle holds."""
     first = targets[0].manifest
     head = f"{first.name} {first.version} (release {first.release}), {first.interface.task}"
-    return "\n\n".join([head, *(_packed_text(target) for target in targets)])
+    words = [first.description] if first.description else []
+    return "\n\n".join(["\n".join([head, *words]), *map(_packed_text, targets)])
 
 
 def _packed_text(target: PackedTarget) -> str:
     manifest = target.manifest
-    signed = "signed" if target.signature else "unsigned"
-    rows = [
-        (variant.name, variant.provider, size(_file_size(target, variant.model_file)))
+    needs, golden = manifest.target, manifest.golden
+    sizes = {entry.path: entry.size for entry in manifest.files}
+    variants = [
+        (variant.name, size(sizes[variant.model_file]), variant.provider)
         for variant in manifest.variants
     ]
-    total = sum(entry.size for entry in manifest.files)
-    head = f"{manifest.target.name}  {len(manifest.files)} files, {size(total)}, {signed}"
     facts = [
+        ("files", f"{len(sizes)}, {size(sum(sizes.values()))}"),
+        ("needs", f"onnxruntime {needs.min_engine}, edge-runtime {manifest.min_runtime}"),
+        ("golden", f"{golden.rows} {'drawn' if golden.synthetic else 'real'} rows"),
         ("package", target.digest),
-        (
-            "needs",
-            f"onnxruntime {manifest.target.min_engine}, edge-runtime {manifest.min_runtime}",
-        ),
-        ("golden", f"{manifest.golden.rows} vectors"),
+        ("signature", "there; packager verify checks it" if target.signature else "none"),
     ]
-    return f"{head}\n{columns(rows)}\n{columns(facts)}"
-
-
-def _file_size(target: PackedTarget, path: str) -> int:
-    entry = target.manifest.file(path)
-    return entry.size if entry else 0
+    head = ("variant", "size", "execution provider")
+    name = manifest.target.name
+    return f"{name}\n{table(variants, head)}\n{table(facts)}"
 
 
 def targets_text(profiles: Sequence[TargetProfile]) -> str:
     """Return the target profiles that ``--target`` takes."""
-    rows = [
-        (profile.name, ", ".join(profile.precisions), profile.description)
-        for profile in profiles
-    ]
-    return columns(rows, indent="")
+    rows = [(one.name, ", ".join(one.precisions), one.description) for one in profiles]
+    return table(rows, ("target", "variants, best first", "for"), indent="")

@@ -13,6 +13,7 @@ import struct
 import sys
 import sysconfig
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +113,8 @@ def _limit(limits: Limits) -> None:
     _lower(resource.RLIMIT_AS, limits.memory_bytes)
     _lower(resource.RLIMIT_CPU, limits.cpu_seconds + _CPU_GRACE_SECONDS)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (min(limits.cpu_seconds, hard), hard))
+    if hard > limits.cpu_seconds:
+        resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, hard))
     _lower(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_FSIZE, 0)  # its answers go through a pipe; it writes no file
@@ -123,7 +125,8 @@ def _lower(which: int, wanted: int) -> None:
 
     _, hard = resource.getrlimit(which)
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(which, (limit, limit))
+    with suppress(ValueError, OSError):  # macOS refuses some; there nothing is contained anyway
+        resource.setrlimit(which, (limit, limit))
 
 
 def _readable() -> Iterable[Path]:

@@ -84,6 +84,8 @@ def default_limits() -> Limits:
 class Sandbox:
     """A child process that has shut itself in, as a context manager.
 
+    The thread that enters it must outlive it: the kernel ends the child with that thread.
+
     Args:
         what: how errors name what the child opens.
         limits: what the child may use.
@@ -111,6 +113,14 @@ class Sandbox:
         self._pipes = cast(BinaryIO, self._child.stdin), cast(BinaryIO, self._child.stdout)
         try:
             started = self.ask({"limits": vars(self._limits)})
+        except CrashError as crash:
+            self._end()
+            raise SourceFailed(
+                f"the child that opens {self._what} must start, but it failed: {crash}",
+                hint="Install the packager again; its own files are damaged.",
+                expected="a started child",
+                found=str(crash),
+            ) from None
         except BaseException:
             self._end()
             raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -10,6 +12,7 @@ import numpy as np
 import onnx
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
+from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.pipeline import Pipeline
@@ -22,6 +25,10 @@ _BATCH = "N"
 _GRAPH_NAME = "model"
 _TYPES = {"float": FloatTensorType, "integer": Int64TensorType, "text": StringTensorType}
 
+# The operators whose labels have one axis by definition.
+_FLAT_LABELS = frozenset({"LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier"})
+
+_CLASS_NAME = re.compile("<class '([^']+)'>")
 _TOKENS = r"(?u)\b\w\w+\b"  # the vectorizers' default
 # The converter would replace it by ASCII letters; this is the same in the engine's RE2.
 _TOKENS_RE2 = r"[\p{L}\p{N}_][\p{L}\p{N}_]+"
@@ -40,14 +47,29 @@ def convert(model: SklearnModel, opset: Mapping[str, int]) -> bytes:
     estimator = _convertible(model.estimator)
     raw_scores = model.task == "classification" and "score" in model.roles
     options = _options(estimator, raw_scores=raw_scores)
-    converted = _convert(estimator, _initial_types(plan), dict(opset), options)
+    try:
+        converted = _convert(estimator, _initial_types(plan), dict(opset), options)
+    except (MissingShapeCalculator, MissingConverter) as missing:
+        raise _without_form(str(missing)) from None
     _keep_outputs(converted.graph, list(model.roles.values()), model.estimator)
     _keep_inputs(converted.graph, plan)
+    _flatten_outputs(converted.graph, model)
     names = [spec.name for spec in plan.inputs] + list(model.roles.values())
     values = (*converted.graph.input, *converted.graph.output)
     _rename(converted.graph, {v.name: name for v, name in zip(values, names, strict=True)})
     _tidy_shapes(converted.graph, model)
     return bytes(converted.SerializeToString(deterministic=True))
+
+
+def _without_form(told: str) -> ConversionFailed:
+    found = _CLASS_NAME.search(told)
+    part = found.group(1) if found else told
+    return ConversionFailed(
+        f"every part of the model must have a form in ONNX, {part} has none",
+        hint="Replace this part, or export the model to ONNX yourself.",
+        expected="a form in ONNX",
+        found=part,
+    )
 
 
 def _convertible(estimator: Any) -> Any:
@@ -109,10 +131,8 @@ def _convert(
     convert_with = partial(convert_sklearn, estimator, _GRAPH_NAME, types, target_opset=opset)
     *first, last = options
     for attempt in first:
-        try:
+        with suppress(NameError):  # the word for an option that this class does not know
             return cast(onnx.ModelProto, convert_with(options=attempt))
-        except NameError:
-            continue  # the converter's word for an option that this class does not know
     return cast(onnx.ModelProto, convert_with(options=last))
 
 
@@ -127,6 +147,28 @@ def _keep_outputs(graph: onnx.GraphProto, wanted: list[str], estimator: Any) -> 
             found=found,
         )
     del graph.output[len(wanted) :]
+
+
+def _flatten_outputs(graph: onnx.GraphProto, model: SklearnModel) -> None:
+    """Give every model's labels one axis and outlier scores two; converters differ in it."""
+    if "label" in model.roles:
+        makers = {name: node.op_type for node in graph.node for name in node.output}
+        if makers[graph.output[0].name] not in _FLAT_LABELS:
+            _reshape(graph, graph.output[0], [-1])
+    if model.task == "outliers":
+        _reshape(graph, graph.output[1], [-1, 1])
+
+
+def _reshape(graph: onnx.GraphProto, output: onnx.ValueInfoProto, shape: list[int]) -> None:
+    """Let an output leave in this shape, whose first axis is the batch."""
+    given, target = output.name, f"{output.name}_shape"
+    output.name = f"{given}_shaped"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(shape), target))
+    graph.node.append(onnx.helper.make_node("Reshape", [given, target], [output.name]))
+    axes = output.type.tensor_type.shape.dim
+    del axes[:]
+    for length in shape:
+        axes.add(dim_value=length) if length > 0 else axes.add()
 
 
 def _keep_inputs(graph: onnx.GraphProto, plan: Plan) -> None:

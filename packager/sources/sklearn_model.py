@@ -127,7 +127,7 @@ class SklearnModel:
         predicted = np.asarray(model.predict(rows))
         if self.task == "regression":
             return {names["value"]: predicted.reshape(len(predicted), -1).astype(np.float64)}
-        out = {names["label"]: _label_form(model, self.task, predicted)}
+        out = {names["label"]: _label_form(predicted)}
         if "probability" in self.roles:
             out[names["probability"]] = np.asarray(model.predict_proba(rows), dtype=np.float64)
         if "score" in self.roles:
@@ -178,13 +178,9 @@ def _labels(model: Any, task: str, roles: Mapping[str, str]) -> tuple[Label, ...
     return tuple(classes.tolist())
 
 
-def _label_form(model: Any, task: str, predicted: Array) -> Array:
-    """Give labels the element type and shape that the converted graph gives them."""
-    if predicted.dtype.kind in "UO":
-        return predicted.astype(object)
-    labels = predicted.astype(np.int64)
-    column = task == "outliers" or get_tags(model).estimator_type == "density_estimator"
-    return labels.reshape(-1, 1) if column else labels
+def _label_form(predicted: Array) -> Array:
+    """Give labels the element type that the converted graph gives them."""
+    return predicted.astype(object if predicted.dtype.kind in "UO" else np.int64)
 
 
 def _scores(model: Any, task: str, rows: Any) -> Array:

@@ -289,7 +289,7 @@ def _chunks(rows: Mapping[str, Array]) -> Iterator[Arrays]:
         for values in rows.values()
     )
     step = max(1, min(_CHUNK_ROWS, count * _CHUNK_BYTES // max(1, size)))
-    for start in range(0, count, step):
+    for start in range(0, max(1, count), step):
         yield {name: values[start : start + step] for name, values in rows.items()}
 
 

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from edge_runtime.contract.tensors import Array, Arrays, Tolerance
-from edge_runtime.engine.session import Session
+from edge_runtime.engine.session import CPU, Session
 from packager.answers import BATCH, fixed_batch, row_count, run_rows, take_rows
 from packager.errors import ConfigInvalid
 from packager.record import Record, fingerprint, within
@@ -91,7 +91,7 @@ def evaluate(
     rows: HeldOut | None,
     *,
     metric: str,
-    timed: bool,
+    architecture: str,
     record: Record,
 ) -> tuple[Measured, ...]:
     """Measure every candidate on the same rows; without rows, only its bytes.
@@ -100,7 +100,8 @@ def evaluate(
         candidates: in the order of the ladder; the last one is float32, the measure of all.
         rows: the held-out rows, if there are any.
         metric: see ``choose_metric``.
-        timed: measure time as well; only where ``host_is`` the target's architecture.
+        architecture: the target's. Time is measured only where this host is that chip, and of
+            the CPU alone; a replay has the recorded times wherever it runs, or none.
         record: keeps the figures.
 
     Raises:
@@ -110,7 +111,14 @@ def evaluate(
         return tuple(Measured(c.name, c.precision, len(c.model)) for c in candidates)
     sessions = {c.name: c.open_here() for c in candidates}
     base = run_rows(sessions[candidates[-1].name], rows.feed)
-    latency = _latency(candidates, sessions, rows.feed, record) if timed else {}
+    models = fingerprint(*(candidate.model for candidate in candidates), rows.feed)
+    latency = _latency(
+        sessions,
+        rows.feed,
+        f"latency/{architecture}/{models}",
+        here=host_is(architecture) and all(c.provider == CPU for c in candidates),
+        record=record,
+    )
     truth = {} if rows.truth is None else {"truth": _classes(rows.truth)}
     mark = fingerprint(candidates[-1].model, rows.feed, truth, metric)
     measured = []
@@ -240,20 +248,18 @@ def host_is(architecture: str) -> bool:
 
 
 def _latency(
-    candidates: Sequence[Candidate],
-    sessions: Mapping[str, Session],
-    feed: Arrays,
-    record: Record,
+    sessions: Mapping[str, Session], feed: Arrays, mark: str, *, here: bool, record: Record
 ) -> dict[int, dict[str, float]]:
-    fixed = fixed_batch(sessions[candidates[-1].name])
-    mark = fingerprint(*(candidate.model for candidate in candidates), feed)
-    timed = {}
+    """Return each variant's median call by batch size; nothing where this host may not tell."""
+    fixed = fixed_batch(next(iter(sessions.values())))
+    found = {}
     for batch in (fixed,) if fixed else TIMED_BATCHES:
-        part = take_rows(feed, np.resize(np.arange(row_count(feed)), batch))
-        calls = {name: partial(session.run, part) for name, session in sessions.items()}
-        key = f"latency/batch-{batch}/{mark}"
-        timed[batch] = record.durations(key, partial(interleaved_medians, calls))
-    return timed
+        key = f"{mark}/batch-{batch}"
+        if record.will_hold(key, fresh=here):
+            part = take_rows(feed, np.resize(np.arange(row_count(feed)), batch))
+            calls = {name: partial(one.run, part) for name, one in sessions.items()}
+            found[batch] = record.durations(key, partial(interleaved_medians, calls))
+    return found
 
 
 def interleaved_medians(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:

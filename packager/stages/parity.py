@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from edge_runtime.contract.tensors import Array, Arrays, dtype_name
 from packager.answers import label_margins
 from packager.errors import ParityFailed
+from packager.record import Record
 
 # A label may differ where the source itself can hardly tell its two best classes apart.
 TIE = 1e-6
@@ -91,6 +93,34 @@ def check_parity(
     _refuse_excess(outputs, rows)
     largest = {name: float(o.difference.max()) for name, o in outputs.items() if o.floats}
     return Parity(len(next(iter(expected.values()))), excused, largest)
+
+
+def recorded_parity(parity: Parity, record: Record, mark: str) -> Parity:
+    """Return what to tell: a replay, in which the gate held too, tells the recorded figures.
+
+    How large a difference is depends on the processor; that it is small enough does not.
+
+    Args:
+        parity: as found on this machine.
+        record: where the figures are kept.
+        mark: the fingerprint of the graph and the rows.
+
+    Raises:
+        ReplayMismatch: when the report tells of other rows or outputs.
+    """
+
+    def agree(recorded: dict[str, Any], fresh: dict[str, Any]) -> str | None:
+        same = _compared(recorded) == _compared(fresh)
+        return None if same else "the gate compared other rows or outputs"
+
+    return Parity(**record.measured(f"parity/{mark}", lambda: asdict(parity), agree))
+
+
+def _compared(parity: Mapping[str, Any]) -> list[Any]:
+    largest = parity.get("largest")
+    pairs = largest.items() if isinstance(largest, dict) else ()
+    names = [name for name, value in pairs if type(value) is float]
+    return [sorted(parity), type(parity.get("ties")), parity.get("rows"), names]
 
 
 def _check_forms(expected: Arrays, actual: Arrays, rows: str) -> None:

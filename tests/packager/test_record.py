@@ -74,7 +74,9 @@ def test_a_build_and_its_replay_continue_with_the_same_bits() -> None:
 
 def test_a_value_outside_the_tolerance_stops_the_replay_and_names_both() -> None:
     replay = Record({"quality/int8": {"quality": 0.98}})
-    with pytest.raises(ReplayMismatch, match=r"quality: recorded 0.98, this machine gives 0.91"):
+    with pytest.raises(
+        ReplayMismatch, match=r"quality: recorded 0.98, this machine gives 0.91"
+    ):
         replay.measured("quality/int8", lambda: {"quality": 0.91}, CLOSE)
 
 
@@ -147,6 +149,12 @@ def test_a_damaged_report_is_named_and_not_a_traceback(damaged: Any) -> None:
 def test_a_fingerprint_tells_inputs_apart_but_not_the_order_of_names() -> None:
     x, y = np.zeros(3, np.float32), np.array(["a"], dtype=object)
     assert fingerprint({"x": x, "y": y}) == fingerprint({"y": y, "x": x})
-    other = [{"x": x + 1}, {"x": x.astype(np.float64)}, {"z": x}, {"x": x[:2]}, {"x": x, "y": y}]
+    other = [
+        {"x": x + 1},
+        {"x": x.astype(np.float64)},
+        {"z": x},
+        {"x": x[:2]},
+        {"x": x, "y": y},
+    ]
     marks = [fingerprint({"x": x}), *map(fingerprint, other), fingerprint(b"x", "")]
     assert len(set(marks)) == len(marks)

@@ -119,6 +119,15 @@ def iris_network() -> Trained:
 
 
 @cache
+def iris_names() -> Trained:
+    def load(**_: bool) -> tuple[Array, Array]:
+        data = datasets.load_iris()
+        return data.data, data.target_names[data.target]
+
+    return _trained(LogisticRegression(max_iter=500), load, "classification")
+
+
+@cache
 def iris_clusters() -> Trained:
     source = make_pipeline(StandardScaler(), KMeans(n_clusters=3, n_init=1, random_state=0))
     return _trained(source, datasets.load_iris, "clustering")
@@ -126,7 +135,7 @@ def iris_clusters() -> Trained:
 
 @cache
 def diabetes_network() -> Trained:
-    network = MLPRegressor(hidden_layer_sizes=(60, 30), max_iter=3000, random_state=0)
+    network = MLPRegressor(hidden_layer_sizes=(60, 30), max_iter=300, tol=10, random_state=0)
     return _trained(
         make_pipeline(StandardScaler(), network), datasets.load_diabetes, "regression"
     )
@@ -143,7 +152,7 @@ def digits_convolutions() -> Trained:
     body = _convolutions(filters, np.zeros((256, 10), np.float32), np.zeros(10, np.float32))
     session = open_session(body.SerializeToString(), SessionPlan())
     features = session.run({"features": fitted})["flat"]
-    source = LogisticRegression(max_iter=500).fit(features, learned)
+    source = LogisticRegression(tol=0.003, max_iter=500).fit(features, learned)
     graph = _convolutions(
         filters, source.coef_.T.astype(np.float32), source.intercept_.astype(np.float32)
     )
@@ -155,7 +164,9 @@ def _convolutions(filters: Array, matrix: Array, bias: Array) -> ModelProto:
     nodes = [
         helper.make_node("Conv", ["features", "filters"], ["seen"], pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["seen"], ["active"]),
-        helper.make_node("MaxPool", ["active"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node(
+            "MaxPool", ["active"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]
+        ),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Gemm", ["flat", "matrix", "bias"], ["scores"]),
         helper.make_node("Softmax", ["scores"], ["probabilities"]),

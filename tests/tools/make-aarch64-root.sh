@@ -47,11 +47,12 @@ private_apt() { # NAME ARCHITECTURE SUITE
     mkdir -p "$state/lists/partial" "$state/archives/partial"
     : >"$state/status"
     sed "s/\\b$VERSION_CODENAME\\b/$3/g" "$sources" >"$state/$list"
-    if [ "$ID" = ubuntu ] && [ "$2" != amd64 ]; then # Ubuntu keeps other architectures elsewhere
+    if [ "$ID" = ubuntu ] && [ "$2" != amd64 ]; then
+        # Ubuntu keeps other architectures on another mirror than the one configured here.
+        : "${ARM64_APT_MIRROR:?on Ubuntu, set it to the mirror that has the arm64 packages}"
         list=ports.list
         printf 'deb [signed-by=%s] %s %s main universe\n' \
-            /usr/share/keyrings/ubuntu-archive-keyring.gpg \
-            http://ports.ubuntu.com/ubuntu-ports "$3" >"$state/$list"
+            /usr/share/keyrings/ubuntu-archive-keyring.gpg "$ARM64_APT_MIRROR" "$3" >"$state/$list"
     fi
     cat >"$state/apt.conf" <<CONF
 APT::Architecture "$2";

@@ -189,7 +189,9 @@ def read_targets(layout: Layout) -> Iterator[dict[str, Layer]]:
             yield _layers(_document(layout, digest), digest)
         else:
             # Passed over, a single changed letter here would hide a target.
-            raise _wrong(f"only indexes and manifests in its {INDEX_NAME}", repr(media_type[:80]))
+            raise _wrong(
+                f"only indexes and manifests in its {INDEX_NAME}", repr(media_type[:80])
+            )
     if not found:
         raise _wrong("at least one target manifest", "none")
 

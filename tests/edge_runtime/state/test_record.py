@@ -210,9 +210,10 @@ def test_activating_what_serves_keeps_the_way_back() -> None:
 
 
 def test_a_signature_verified_again_is_remembered_for_the_active_version() -> None:
-    state = record.reverified(activated(State(), ONE), "b" * 64)
+    state = record.reverified(activated(State(), ONE), ONE.digest, "b" * 64)
     assert state.active == replace(ONE, trust="b" * 64)
-    assert record.reverified(State(), "b" * 64) == State()
+    assert record.reverified(state, TWO.digest, "c" * 64) == state
+    assert record.reverified(State(), ONE.digest, "b" * 64) == State()
 
 
 def test_the_history_is_bounded_and_so_is_each_reason(tmp_path: Path) -> None:

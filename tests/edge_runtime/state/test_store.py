@@ -238,7 +238,7 @@ def test_activation_remembers_the_keys_that_were_trusted(
         assert active.trust == store.trust.digest()
         writer.remove_key(key.fingerprint)
         assert active.trust != store.trust.digest()
-        writer.update("fraud", lambda state: reverified(state, store.trust.digest()))
+        writer.update("fraud", lambda s: reverified(s, active.digest, store.trust.digest()))
     active = store.model("fraud").read().state.active
     assert active is not None
     assert active.trust == store.trust.digest()

@@ -1,4 +1,4 @@
-"""The filter's numbers against the kernel's own lists, and its program as the kernel runs it."""
+"""The filter's numbers against the kernel's lists, and its program as the kernel runs it."""
 
 from __future__ import annotations
 

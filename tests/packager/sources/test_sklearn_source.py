@@ -12,6 +12,7 @@ from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
@@ -22,26 +23,21 @@ from sklearn.ensemble import (
 )
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, SGDOneClassSVM
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import RandomizedSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
-from sources import convert, dumped, engine_answers, kinds_of, raw, worst_difference
+from sources import convert, engine_answers, kinds_of, raw, worst_difference
 
 from packager.errors import (
-    ColumnMissing,
-    ConversionFailed,
     DataUnusable,
-    SourceUnreadable,
-    SourceUnsupported,
 )
 from packager.graph import DEFAULT_OPSET
-from packager.sources.sandbox import Sandbox
 from packager.sources.sklearn_source import SklearnSource
 
 Opener: TypeAlias = Callable[[Any], SklearnSource]
@@ -147,11 +143,15 @@ def target_of(answers: dict[str, Any]) -> list[Any]:
 
 SIMPLE = {
     "svc": (SVC(), "score"),
+    "quadratic": (QuadraticDiscriminantAnalysis(), "probability"),
     "linear svc": (LinearSVC(), "score"),
     "tree": (DecisionTreeClassifier(max_depth=3, random_state=0), "probability"),
     "forest": (RandomForestClassifier(8, random_state=0), "probability"),
     "neighbours": (KNeighborsClassifier(), "probability"),
-    "scaled neighbours": (make_pipeline(StandardScaler(), KNeighborsClassifier(3)), "probability"),
+    "scaled neighbours": (
+        make_pipeline(StandardScaler(), KNeighborsClassifier(3)),
+        "probability",
+    ),
     "voting": (
         VotingClassifier(
             [("a", LogisticRegression(max_iter=500)), ("b", DecisionTreeClassifier())],
@@ -188,7 +188,12 @@ def test_classifiers_of_numbers_agree(opened: Opener, name: str, classes: int) -
 OTHERS = {
     "clusters": (KMeans(3, n_init=1, random_state=0), "clustering", ["label", "score"]),
     "mixture": (GaussianMixture(3, random_state=0), "clustering", ["label", "probability"]),
-    "outliers": (IsolationForest(n_estimators=10, random_state=0), "outliers", ["label", "score"]),
+    "outliers": (
+        IsolationForest(n_estimators=10, random_state=0),
+        "outliers",
+        ["label", "score"],
+    ),
+    "outliers by a line": (SGDOneClassSVM(random_state=0), "outliers", ["label", "score"]),
     "projection": (PCA(2), "transform", ["value"]),
     "two steps": (make_pipeline(StandardScaler(), PCA(3)), "transform", ["value"]),
 }
@@ -205,6 +210,8 @@ def test_models_without_labels_agree(opened: Opener, name: str) -> None:
     rows = raw(frame[1::2])
     assert worst_difference(source.reference(rows), engine_answers(graph, rows)) < 1e-4
     assert (graph.task, list(graph.roles)) == (task, roles)
+    if "label" in roles:
+        assert graph.outputs[0].text() == "int64[?]"
 
 
 @pytest.mark.parametrize("targets", [1, 2])

@@ -54,7 +54,9 @@ def test_optimising_twice_changes_nothing_more() -> None:
 def test_an_import_that_stands_twice_is_kept_once_and_the_newest() -> None:
     model = small(helper.make_node("Relu", ["x"], ["y"]))
     model.opset_import.extend([helper.make_opsetid("ai.onnx", 17), helper.make_opsetid("a", 1)])
-    found = {item.domain: item.version for item in optimise(model, opset={}, ir=10).opset_import}
+    found = {
+        item.domain: item.version for item in optimise(model, opset={}, ir=10).opset_import
+    }
     assert found == {"": 18, "a": 1}
 
 

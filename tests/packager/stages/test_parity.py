@@ -15,8 +15,9 @@ from trained import Trained
 from edge_runtime.contract.tensors import Arrays
 from edge_runtime.engine.session import SessionPlan, open_session
 from packager.answers import run_rows
-from packager.errors import ParityFailed
-from packager.stages.parity import Parity, check_parity
+from packager.errors import ParityFailed, ReplayMismatch
+from packager.record import Record
+from packager.stages.parity import Parity, check_parity, recorded_parity
 
 MODELS = [
     trained.cancer_network,
@@ -95,6 +96,16 @@ def test_the_error_shows_the_worst_row_as_differences_and_never_a_value() -> Non
     assert error.values["differences"]["label"] is True
     assert 0 < error.values["differences"]["probabilities"] <= 1
     assert not any(str(value) in error.message for value in model.rows[5])
+
+
+def test_a_replay_tells_the_recorded_figures_and_refuses_those_of_other_rows() -> None:
+    build, found = Record(), Parity(427, 0, {"p": 4.4e-05})
+    assert recorded_parity(found, build, "mark") == found
+    elsewhere = Parity(427, 1, {"p": 4.6e-05})
+    assert recorded_parity(elsewhere, Record(build.values), "mark") == found
+    for other in (Parity(426, 0, {"p": 4.4e-05}), Parity(427, 0, {"q": 4.4e-05})):
+        with pytest.raises(ReplayMismatch, match="compared other rows or outputs"):
+            recorded_parity(other, Record(build.values), "mark")
 
 
 def test_labels_may_differ_only_where_the_source_has_a_tie() -> None:

@@ -69,9 +69,7 @@ def answers(graph: ModelProto, feed: Arrays) -> Arrays:
 
 
 def refusal(rung: str, graph: ModelProto, calibration: Arrays | None = None) -> str:
-    result = quantize(
-        rung, graph, calibration=calibration, reduce_range=False, record=Record()
-    )
+    result = quantize(rung, graph, calibration=calibration, reduce_range=False, record=Record())
     assert isinstance(result, Skipped)
     assert result.name == rung
     return result.reason
@@ -215,7 +213,10 @@ def test_a_graph_beyond_the_tools_is_an_answer_with_their_words() -> None:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     weight = numpy_helper.from_array(np.ones((2, 2), np.float32), "w")
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Odd", ["h"], ["y"])]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Odd", ["h"], ["y"]),
+    ]
     graph = helper.make_graph(nodes, "g", [x], [y], [weight])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     assert "the quantization tools cannot make it: " in refusal("int8-dynamic", model)

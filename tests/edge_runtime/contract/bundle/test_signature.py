@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import bent
 import bundles
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -41,7 +42,7 @@ def claims() -> dict[str, Any]:
     return found
 
 
-SOUND = bundles.sign_claims(claims())
+SOUND = bent.sign_claims(claims())
 
 
 def verified(data: bytes) -> dict[str, str]:
@@ -58,7 +59,7 @@ def test_the_signed_digests_and_the_signer_come_back() -> None:
 
 
 def test_signing_again_gives_the_same_bytes() -> None:
-    assert bundles.sign_claims(claims()) == SOUND
+    assert bent.sign_claims(claims()) == SOUND
 
 
 def test_the_pre_authentication_encoding_is_that_of_dsse() -> None:
@@ -148,7 +149,7 @@ def test_no_trusted_key_means_refusal() -> None:
 
 
 def test_another_signer_is_refused_naming_both_keys() -> None:
-    data = bundles.sign_claims(claims(), bundles.STRANGER)
+    data = bent.sign_claims(claims(), bundles.STRANGER)
     with pytest.raises(SignerUntrusted) as caught:
         verified(data)
     stranger, trusted = bundles.STRANGER.public_key, bundles.SIGNER.public_key
@@ -163,17 +164,17 @@ def test_a_signature_under_a_borrowed_name_is_refused() -> None:
         document["verificationMaterial"]["publicKey"]["hint"] = trusted
 
     trusted = bundles.SIGNER.public_key.fingerprint
-    forged = bundles.envelope(bundles.sign_claims(claims(), bundles.STRANGER), borrow)
+    forged = bent.envelope(bent.sign_claims(claims(), bundles.STRANGER), borrow)
     with pytest.raises(SignatureInvalid, match="found one that fails"):
         verified(forged)
 
 
 def test_a_changed_payload_is_refused_before_it_is_parsed() -> None:
     def tamper(document: dict[str, Any]) -> None:
-        document["dsseEnvelope"]["payload"] = bundles.base64_text(b"[" * 100_000)
+        document["dsseEnvelope"]["payload"] = bent.base64_text(b"[" * 100_000)
 
     with pytest.raises(SignatureInvalid, match="found one that fails"):
-        verified(bundles.envelope(SOUND, tamper))
+        verified(bent.envelope(SOUND, tamper))
 
 
 # --- the outer form ------------------------------------------------------------------------
@@ -221,7 +222,7 @@ GOOD = json.loads(SOUND)["dsseEnvelope"]["signatures"][0]
 )
 def test_another_outer_form_is_refused(edit: Edit) -> None:
     with pytest.raises(SignatureInvalid) as caught:
-        verified(bundles.envelope(SOUND, edit))
+        verified(bent.envelope(SOUND, edit))
     assert caught.value.message.isprintable()
 
 
@@ -292,7 +293,7 @@ def test_a_statement_of_another_form_is_refused_though_validly_signed(edit: Edit
     document = claims()
     edit(document)
     with pytest.raises(SignatureInvalid) as caught:
-        verified(bundles.sign_claims(document))
+        verified(bent.sign_claims(document))
     assert caught.value.message.isprintable()
 
 
@@ -301,19 +302,19 @@ def test_a_payload_that_is_no_statement_is_refused_though_validly_signed(
     payload: bytes,
 ) -> None:
     with pytest.raises((JsonMalformed, SignatureInvalid)):
-        verified(bundles.sign_claims(payload))
+        verified(bent.sign_claims(payload))
 
 
 def test_what_the_reference_tool_lists_as_ignored_is_no_hindrance() -> None:
     document = claims()
     document["predicate"]["serialization"]["ignore_paths"] = [".gitignore", ".git", "model.sig"]
-    assert verified(bundles.sign_claims(document)) == DIGESTS
+    assert verified(bent.sign_claims(document)) == DIGESTS
 
 
 def test_too_many_files_are_refused() -> None:
     document = json.loads(statement("x", {f"f{n}": "0" * 64 for n in range(1002)}))
     with pytest.raises(SignatureInvalid, match="a list of at most 1001 items"):
-        verified(bundles.sign_claims(document))
+        verified(bent.sign_claims(document))
 
 
 # --- no input raises anything else ---------------------------------------------------------
@@ -365,7 +366,7 @@ def test_no_envelope_raises_anything_but_a_typed_error(path: str, value: Any) ->
 
 @given(st.sampled_from(INNER_PATHS), json_values)
 def test_no_statement_raises_anything_but_a_typed_error(path: str, value: Any) -> None:
-    data = bundles.sign_claims(edited(claims(), path, value))
+    data = bent.sign_claims(edited(claims(), path, value))
     try:
         assert verified(data) == DIGESTS
     except EdgepackError:
@@ -375,8 +376,8 @@ def test_no_statement_raises_anything_but_a_typed_error(path: str, value: Any) -
 @given(st.binary(max_size=80))
 def test_no_signature_bytes_raise_anything_but_a_typed_error(signature: bytes) -> None:
     def replace(document: dict[str, Any]) -> None:
-        text = bundles.base64_text(signature)
+        text = bent.base64_text(signature)
         document["dsseEnvelope"]["signatures"][0]["sig"] = text
 
     with pytest.raises(SignatureInvalid):
-        verified(bundles.envelope(SOUND, replace))
+        verified(bent.envelope(SOUND, replace))

@@ -1,0 +1,304 @@
+"""The reference tools of each standard accept our bundles, and we accept what they make.
+
+A tool that is missing fails its tests: they are the proof that the formats are the real ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import bent
+import bundles
+import numpy as np
+import pytest
+
+from edge_runtime.contract.bundle.oci import Part
+from edge_runtime.contract.bundle.signature import PublicKey
+from edge_runtime.contract.bundle.verify import open_installed, verify_bundle
+from edge_runtime.engine.session import SessionPlan, open_session
+from packager.stages.sign import PRIVATE_NAME, PUBLIC_NAME, generate_key
+
+VERSION = "1.4.0"
+
+
+def tool(name: str, *, package: str) -> str:
+    """Return the path of a program, or fail where it is not installed."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.fail(f"the reference tool {name} is not installed: apt-get install {package}")
+    return found
+
+
+def run(*command: Path | str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def ran(*command: Path | str, cwd: Path | None = None) -> str:
+    """Run a command that must succeed and return what it printed."""
+    done = run(*command, cwd=cwd)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundles.bundle(tmp_path_factory.mktemp("bundle") / "tiny-1.4.0.oci.tar")
+
+
+@pytest.fixture
+def packages(bundle: Path, tmp_path: Path) -> list[tuple[Path, str]]:
+    """Every target unpacked, with its digest."""
+    found = []
+    with bundles.opened(bundle) as verified:
+        for package in verified.packages:
+            directory = tmp_path / package.manifest.target.name
+            package.extract(directory)
+            found.append((directory, package.digest))
+    return found
+
+
+# --- OpenSSF Model Signing: python -m model_signing ----------------------------------------
+
+
+def model_signing(*arguments: Path | str, cwd: Path | None = None) -> Any:
+    return run(sys.executable, "-m", "model_signing", *arguments, cwd=cwd)
+
+
+def verify_by_reference(directory: Path, public_key: Path) -> Any:
+    signature = directory / "model.sig"
+    return model_signing(
+        "verify", "key", "--signature", signature, "--public_key", public_key, directory
+    )
+
+
+@pytest.fixture
+def public_key(tmp_path: Path) -> Path:
+    path = tmp_path / "release.pub"
+    path.write_bytes(bundles.SIGNER.public_key.pem)
+    return path
+
+
+def test_model_signing_verifies_every_unpacked_target(
+    packages: list[tuple[Path, str]], public_key: Path
+) -> None:
+    for directory, _ in packages:
+        done = verify_by_reference(directory, public_key)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Verification succeeded" in done.stdout
+
+
+def test_model_signing_refuses_what_we_refuse(
+    packages: list[tuple[Path, str]], public_key: Path, tmp_path: Path
+) -> None:
+    (first, _), (second, _) = packages
+    stranger = tmp_path / "stranger.pub"
+    stranger.write_bytes(bundles.STRANGER.public_key.pem)
+    assert verify_by_reference(first, stranger).returncode != 0
+    (first / "extra").write_text("x")
+    assert verify_by_reference(first, public_key).returncode != 0
+    (second / "README.md").chmod(0o644)
+    (second / "README.md").write_text("changed")
+    assert verify_by_reference(second, public_key).returncode != 0
+
+
+@pytest.mark.parametrize("git", ["--ignore-git-paths", "--no-ignore-git-paths"])
+def test_we_verify_what_model_signing_signs(tmp_path: Path, git: str) -> None:
+    parts = bundles.parts(bundles.manifest())
+    directory = tmp_path / "model"
+    for part in parts:
+        path = directory / part.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(part.data)
+    generate_key(tmp_path / "keys", None)
+    done = model_signing(
+        "sign",
+        "key",
+        git,
+        "--private_key",
+        tmp_path / "keys" / PRIVATE_NAME,
+        ".",
+        cwd=directory,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    signature = Part("model.sig", (directory / "model.sig").read_bytes())
+    made = bent.one(tmp_path / "b.oci.tar", [parts[0], signature, *parts[1:]])
+    key = PublicKey.load((tmp_path / "keys" / PUBLIC_NAME).read_bytes())
+    with verify_bundle(made, [key]) as verified:
+        verified.check()
+        assert verified.packages[0].signer == key.fingerprint
+
+
+# --- OCI: skopeo and a registry ------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real registry on the loopback interface, begun and ended here."""
+    program = tool("docker-registry", package="docker-registry")
+    directory, port = tmp_path_factory.mktemp("registry"), free_port()
+    settings = {
+        "version": "0.1",
+        "storage": {"filesystem": {"rootdirectory": str(directory / "data")}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    (directory / "registry.yml").write_text(json.dumps(settings))  # JSON is YAML
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "serve", directory / "registry.yml"], stdout=log, stderr=log
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while not answers(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"no registry: {(directory / 'log').read_text()[-2000:]}")
+            time.sleep(0.05)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def skopeo(*arguments: Path | str) -> str:
+    return ran(tool("skopeo", package="skopeo"), "--insecure-policy", *arguments)
+
+
+def root_digest(path: Path) -> str:
+    """Return the digest of a bundle's own index."""
+    listed = json.loads(bundles.entries(path)["index.json"])["manifests"]
+    found: str = listed[0]["digest"]
+    return found
+
+
+def outcome(path: Path) -> list[tuple[str, str, str]]:
+    with bundles.opened(path) as verified:
+        return [
+            (package.manifest.target.name, package.digest, package.signer)
+            for package in verified.packages
+        ]
+
+
+def test_a_bundle_survives_a_registry_with_its_root_digest(
+    bundle: Path, registry: str, tmp_path: Path
+) -> None:
+    there, back = f"docker://{registry}/tiny:{VERSION}", tmp_path / "back.oci.tar"
+    skopeo("copy", "-a", "--dest-tls-verify=false", f"oci-archive:{bundle}:{VERSION}", there)
+    raw = skopeo("inspect", "--raw", "--tls-verify=false", there)
+    assert f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}" == root_digest(bundle)
+    skopeo("copy", "-a", "--src-tls-verify=false", there, f"oci-archive:{back}:{VERSION}")
+    assert root_digest(back) == root_digest(bundle)
+    assert outcome(back) == outcome(bundle)
+
+
+def test_a_bundle_survives_as_a_directory_of_another_tool(bundle: Path, tmp_path: Path) -> None:
+    layout = tmp_path / "layout"
+    skopeo("copy", "-a", f"oci-archive:{bundle}:{VERSION}", f"oci:{layout}:{VERSION}")
+    assert outcome_of_directory(layout) == outcome(bundle)
+
+
+def outcome_of_directory(path: Path) -> list[tuple[str, str, str]]:
+    assert path.is_dir()
+    return outcome(path)
+
+
+@pytest.mark.parametrize("target", bundles.TARGETS)
+def test_one_target_copied_by_its_tag_is_a_bundle_of_its_own(
+    bundle: Path, registry: str, tmp_path: Path, target: str
+) -> None:
+    there, back = f"docker://{registry}/one:{target}", tmp_path / "one.oci.tar"
+    source = f"oci-archive:{bundle}:{VERSION}-{target}"
+    skopeo("copy", "--dest-tls-verify=false", source, there)
+    skopeo("copy", "--src-tls-verify=false", there, f"oci-archive:{back}:{VERSION}")
+    assert outcome(back) == [item for item in outcome(bundle) if item[0] == target]
+
+
+def test_a_plain_pull_on_x86_takes_the_target_for_it(
+    bundle: Path, registry: str, tmp_path: Path
+) -> None:
+    there, back = f"docker://{registry}/plain:{VERSION}", tmp_path / "plain.oci.tar"
+    skopeo("copy", "-a", "--dest-tls-verify=false", f"oci-archive:{bundle}:{VERSION}", there)
+    skopeo(
+        "--override-arch=amd64",
+        "--override-os=linux",
+        "copy",
+        "--src-tls-verify=false",
+        there,
+        f"oci-archive:{back}:{VERSION}",
+    )
+    assert [target for target, _, _ in outcome(back)] == ["x86-64-cpu"]
+
+
+# --- ONNX Runtime: model packages ----------------------------------------------------------
+
+
+def stock_session(directory: Path) -> Any:
+    """Open a package by ONNX Runtime's own means, knowing nothing of ours."""
+    import onnxruntime
+
+    assert hasattr(onnxruntime, "ModelPackageContext"), (
+        f"onnxruntime {onnxruntime.__version__} knows no model packages: install 1.32 or newer"
+    )
+    context = onnxruntime.ModelPackageContext(str(directory))
+    options = onnxruntime.ModelPackageOptions(onnxruntime.SessionOptions())
+    return context.select_component("model", options).create_session()
+
+
+def ladder() -> list[Part]:
+    """Return the parts of a target with two variants that answer differently."""
+    plain = bundles.manifest("x86-64-cpu").variants[0]
+    rungs = tuple(
+        replace(plain, name=name, model_file=f"variants/{name}.onnx")
+        for name in ("best", "next")
+    )
+    models = {"variants/best.onnx": bundles.graph(3.0), "variants/next.onnx": bundles.graph()}
+    files = {**bundles.payload(), **models}
+    del files[bundles.MODEL]
+    return bundles.signed(bundles.parts(bundles.manifest("x86-64-cpu", variants=rungs), files))
+
+
+@pytest.mark.parametrize("parts", [bent.honest(), ladder()], ids=["one variant", "a ladder"])
+def test_onnxruntime_opens_a_package_and_answers_as_our_first_variant(
+    tmp_path: Path, parts: list[Part]
+) -> None:
+    made, directory = bent.one(tmp_path / "b.oci.tar", parts), tmp_path / "package"
+    with bundles.opened(made) as verified:
+        verified.packages[0].extract(directory)
+        digest = verified.packages[0].digest
+    package = open_installed(directory, digest)
+    first = package.manifest.variants[0]
+    feed = {"features": np.linspace(-2, 2, 12, dtype=np.float32).reshape(4, 3)}
+    ours = open_session(package.read(first.model_file), SessionPlan(first.provider)).run(feed)
+    stock = stock_session(directory)
+    names = [item.name for item in stock.get_outputs()]
+    assert names == [spec.name for spec in package.manifest.interface.outputs]
+    for name, answer in zip(names, stock.run(names, feed), strict=True):
+        np.testing.assert_array_equal(answer, ours[name])
+    assert stock.get_providers()[0] == first.provider
