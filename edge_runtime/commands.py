@@ -184,7 +184,7 @@ def status(options: argparse.Namespace) -> Outcome:
     engine = facts.engine.text if facts.engine else None
     rows = [
         ("store", f"{store.root} ({store.origin})"),
-        ("trusted", f"{len(fingerprints)} keys"),
+        ("keys", f"{len(fingerprints)} trusted"),
         ("engine", engine or facts.engine_problem),
         ("telemetry", telemetry_state()),
     ]

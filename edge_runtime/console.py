@@ -16,7 +16,9 @@ from edge_runtime.contract.errors import Bug, EdgepackError, OutputUnwritable
 STANDARD_OUTPUT = "the standard output"
 
 _BOLD, _RED, _PLAIN = "\033[1m", "\033[31m", "\033[0m"
-_IN_ASCII = str.maketrans({"…": "...", "→": "->", "≤": "<=", "≥": ">=", "·": "-"})
+_IN_ASCII = str.maketrans(
+    {"…": "...", "\N{MULTIPLICATION SIGN}": "x", "→": "->", "≤": "<=", "≥": ">=", "·": "-"}
+)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,11 @@ from packager.config import (
     FLAG,
     FRACTION,
     OPTIONS,
+    PATH,
     RELEASE,
+    ROWS,
     TARGETS,
+    TEXT,
     BuildConfig,
     Option,
     config_template,
@@ -74,6 +77,8 @@ def _usage(error: click.ClickException) -> UsageError:
 
 # --- what commands are made of -------------------------------------------------------------
 
+_METAVARS = {PATH: "PATH", TEXT: "TEXT", RELEASE: "NUMBER", FRACTION: "NUMBER", ROWS: "ROWS"}
+
 # main() looks for it itself: an error in the command line is an object as well.
 _json_flag = click.option(
     "--json", is_flag=True, expose_value=False, help="Print one JSON object."
@@ -105,7 +110,7 @@ def _flag(option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         type={RELEASE: int, FRACTION: float}.get(option.kind, str),
         multiple=option.kind is TARGETS,
         help=help_text,
-        metavar=option.key.rpartition("-")[2].upper(),
+        metavar=_METAVARS.get(option.kind, option.key.upper()),
     )
 
 

@@ -159,33 +159,46 @@ METRIC = Kind(
 
 OPTIONS = (
     Option("model", PATH, "the model: .skops, .joblib, .pkl or .onnx", '"model.skops"'),
-    Option("name", NAME, "what the bundle is called", '"fraud"'),
-    Option("version", VERSION, "for people", '"1.4.0"'),
-    Option("release", RELEASE, "rises with every version; 1.4.0 makes 1004000", "1004000"),
+    Option("name", NAME, "what the bundle is called; otherwise as the model's file", '"fraud"'),
+    Option("version", VERSION, "the version, for people; otherwise 1.0.0", '"1.4.0"'),
+    Option("release", RELEASE, "the same for machines; 1.4.0 makes 1004000", "1004000"),
     Option(
-        "target", TARGETS, "names or paths of target profiles", '["x86-64-cpu", "arm64-cpu"]'
+        "target",
+        TARGETS,
+        "target profiles, by name or path; otherwise x86-64-cpu and arm64-cpu",
+        '["x86-64-cpu", "arm64-cpu"]',
     ),
-    Option("data", PATH, "rows as CSV, Parquet or NPZ", '"rows.csv"'),
+    Option("data", PATH, "rows that calibrate and judge, as CSV, Parquet or NPZ", '"rows.csv"'),
     Option("label", TEXT, "the column of the rows that holds the truth", '"fraud"'),
-    Option("holdout", PATH, "rows that judge; then data only calibrates", '"holdout.csv"'),
-    Option("split-by", TEXT, "rows equal in this column stay together", '"customer"'),
-    Option("key", PATH, "the signing key", '"keys/release.key"'),
+    Option("holdout", PATH, "rows that judge; data then only calibrates", '"holdout.csv"'),
+    Option("split-by", TEXT, "a column; rows alike in it stay together", '"customer"'),
+    Option("key", PATH, "the signing key; otherwise keys/release.key", '"keys/release.key"'),
     Option(
         "passphrase-file",
         PATH,
-        "whose first line opens the key; else you are asked",
+        "a file whose first line opens the key; otherwise you are asked",
         '"keys/passphrase"',
     ),
     Option("unsigned", FLAG, "leave signing to packager sign", "true"),
-    Option("out", PATH, "where the bundle and the report go", '"dist"'),
+    Option("out", PATH, "where bundle and report go; otherwise dist", '"dist"'),
     Option(
-        "replay", PATH, "a report whose measured values to reproduce", '"fraud.report.json"'
+        "replay",
+        PATH,
+        "a report; make the same bytes again, or fail",
+        '"dist/fraud-1.4.0.report.json"',
     ),
-    Option("trust-pickle", FLAG, "open pickles: they run code, so only your own", "true"),
-    Option("golden", ROWS, "golden rows: synthetic, real, or a file", '"synthetic"'),
-    Option("metric", METRIC, f"{', '.join(METRICS)}; left out, the labels decide", '"r2"'),
-    Option("max-drop", FRACTION, "how much of the metric a variant may lose", "0.01"),
-    Option("description", TEXT, "one line for people", '"Card fraud, EU"'),
+    Option("trust-pickle", FLAG, "open pickles, which run code: only your own", "true"),
+    Option(
+        "golden",
+        ROWS,
+        "rows that devices prove themselves with: synthetic, real, or a file",
+        '"synthetic"',
+    ),
+    Option(
+        "metric", METRIC, f"what judges: {', '.join(METRICS)}; otherwise the labels say", '"r2"'
+    ),
+    Option("max-drop", FRACTION, "how much of it a variant may lose; otherwise 0.01", "0.01"),
+    Option("description", TEXT, "what the model is for, in one line", '"Card fraud, EU"'),
     Option("license", TEXT, "the model's licence, as SPDX", '"Apache-2.0"'),
 )
 

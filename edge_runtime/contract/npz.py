@@ -111,7 +111,7 @@ def write_npz(arrays: Mapping[str, Array]) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             plain = (
-                array.astype(str) if array.dtype.kind == "O" else np.ascontiguousarray(array)
+                array.astype(str) if array.dtype.kind == "O" else np.asarray(array, order="C")
             )
             body = io.BytesIO()
             np.lib.format.write_array(body, plain, allow_pickle=False)

@@ -114,5 +114,5 @@ def _packed_text(target: PackedTarget) -> str:
 
 def targets_text(profiles: Sequence[TargetProfile]) -> str:
     """Return the target profiles that ``--target`` takes."""
-    rows = [(one.name, ", ".join(one.precisions), one.description) for one in profiles]
+    rows = [(one.name, " ".join(one.precisions), one.description) for one in profiles]
     return table(rows, ("target", "variants, best first", "for"), indent="")

@@ -1,4 +1,4 @@
-"""The README and the guide do what they say: their commands exist, and the quick start runs."""
+"""README and guides do what they say: commands and codes exist, and the quick start runs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from edge_runtime.__main__ import build_parser
+from edge_runtime.contract import errors as shared_errors
+from packager import errors as host_errors
 from packager.cli import packager
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,6 +83,22 @@ def test_the_readme_names_the_two_commands_and_what_they_install() -> None:
     packages = [pair.rpartition(":")[2] for pair in tools[1].split() if ":" in pair]
     assert packages
     assert [package for package in packages if package not in text] == []
+
+
+def test_the_page_of_errors_tells_every_code_under_its_exit_code() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    sections = re.split(r"^## Exit code (\d+)", text, flags=re.MULTILINE)[1:]
+    told = {
+        (int(number), code)
+        for number, section in zip(sections[::2], sections[1::2], strict=True)
+        for code in re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE)
+    }
+    modules = {
+        shared_errors.__name__,
+        host_errors.__name__,
+    }  # tests may have leaves of their own
+    leaves = [leaf for leaf in shared_errors.leaves() if leaf.__module__ in modules]
+    assert told == {(leaf.exit_code, leaf.code) for leaf in leaves}
 
 
 # --- the quick start runs ------------------------------------------------------------------

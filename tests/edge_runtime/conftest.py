@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import shutil
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import devices
 import pytest
 
 from edge_runtime.contract.bundle.manifest import (
@@ -18,6 +25,7 @@ from edge_runtime.contract.bundle.manifest import (
 )
 from edge_runtime.contract.table import TableFormat
 from edge_runtime.contract.tensors import TensorSpec, Tolerance
+from edge_runtime.state.store import Store
 
 CPU = "CPUExecutionProvider"
 
@@ -85,3 +93,80 @@ def build_manifest(
 @pytest.fixture(name="build_manifest")
 def _build_manifest() -> Callable[..., Manifest]:
     return build_manifest
+
+
+# --- a device ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with bundles, and a store in which one is installed."""
+    directory = tmp_path_factory.mktemp("device")
+    path = devices.packed(directory / "loan-1.4.0.oci.tar", devices.loan(), name="loan")
+    devices.installed(directory, path)
+    return directory
+
+
+@pytest.fixture
+def bundle(prepared: Path) -> Path:
+    """The bundle that is installed in ``store``."""
+    return prepared / "loan-1.4.0.oci.tar"
+
+
+@pytest.fixture
+def store(prepared: Path, tmp_path: Path) -> Store:
+    """A store with one model, to be used up."""
+    shutil.copytree(prepared / "store", tmp_path / "store", symlinks=True)
+    return Store(tmp_path / "store", "named by the test")
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Store:
+    """A store that trusts the test key and holds nothing."""
+    return Store(Path(devices.trusting(tmp_path)[1]), "named by the test")
+
+
+# --- somebody else -------------------------------------------------------------------------
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def public_directory() -> Iterator[Path]:
+    """A directory that others may enter, unlike pytest's own."""
+    path = Path(tempfile.mkdtemp(prefix="edge-store-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def as_nobody() -> Callable[..., Any]:
+    """Run a function in a child process as an unprivileged user and return what it returns.
+
+    It forks, because the interpreter's own files may lie where others cannot read them.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+
+    def run(function: Callable[[], Any], group: int = NOBODY) -> Any:
+        incoming, outgoing = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                os.setgroups([])
+                os.setgid(group)
+                os.setuid(NOBODY)
+                answer = {"value": function()}
+            except BaseException:
+                answer = {"failure": traceback.format_exc()}
+            os.write(outgoing, json.dumps(answer).encode())
+            os._exit(0)
+        os.close(outgoing)
+        with os.fdopen(incoming, "rb") as stream:
+            answer = json.loads(stream.read())
+        os.waitpid(child, 0)
+        assert "failure" not in answer, answer["failure"]
+        return answer["value"]
+
+    return run

@@ -26,7 +26,11 @@ from edge_runtime.metrics import summarize
 from edge_runtime.model import Model
 from edge_runtime.state.store import Store
 
-COLUMNS = {"income (k€)": [4.5, None, 30], "visits": [1, 2, 3], "plan": ["basic", "gold", "basic"]}
+COLUMNS = {
+    "income (k€)": [4.5, None, 30],
+    "visits": [1, 2, 3],
+    "plan": ["basic", "gold", "basic"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +117,9 @@ def test_a_missing_value_is_taken_where_the_manifest_allows_it_and_only_there(
             loan.predict(COLUMNS | {column: [*COLUMNS[column][:2], None]})
 
 
-@pytest.mark.parametrize("given", [None, 7, "income", [1, 2], np.ones(3), {1: 2}, {None: 1}, {}])
+@pytest.mark.parametrize(
+    "given", [None, 7, "income", [1, 2], np.ones(3), {1: 2}, {None: 1}, {}]
+)
 def test_what_is_no_feed_at_all_is_a_typed_error(
     loan: Model, lookup: Model, given: Any
 ) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 
-def test_a_replay_on_haswell_gives_the_same_bytes(
-    haswell: Any, built: Any, tmp_path: Path
+
+@pytest.mark.parametrize("cpu", ["Haswell-noTSX", "Nehalem"])
+def test_a_replay_on_an_older_cpu_gives_the_same_bytes(
+    cpu: str, emulated: Callable[[str, str], Any], built: Any, tmp_path: Path
 ) -> None:
     replay = (*built.command, "--replay", built.report, "--out", tmp_path)
-    haswell.packager(*replay, cwd=built.rows.parent)
+    emulated("x86_64", cpu).packager(*replay, cwd=built.rows.parent)
     assert (tmp_path / built.bundle.name).read_bytes() == built.bundle.read_bytes()

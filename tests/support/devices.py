@@ -17,11 +17,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_runtime import __main__ as command_line
 from edge_runtime.contract.bundle.manifest import Golden, Interface, Manifest, Variant
+from edge_runtime.contract.bundle.oci import TargetImage
 from edge_runtime.contract.npz import write_npz
 from edge_runtime.contract.table import Column, TableFormat
 from edge_runtime.contract.tensors import Arrays, TensorSpec, Tolerance
 from edge_runtime.engine.session import CPU, SessionPlan, open_session
 from edge_runtime.probe import probe
+from packager.stages.pack import write_bundle
+from packager.stages.sign import KeySigner
 
 ARCHITECTURE = probe(engine=False).architecture
 TARGET = f"{ARCHITECTURE}-cpu"
@@ -159,44 +162,6 @@ def lookup() -> Subject:
     return Subject(model, interface(inputs, outputs), {"index": np.array([0, 2])})
 
 
-def endless() -> Subject:
-    """Return a graph that never answers."""
-    inputs, outputs = _scalar_specs()
-    nodes = [
-        helper.make_node("Identity", ["more"], ["go_on"]),
-        helper.make_node("Add", ["sum", "sum"], ["next"]),
-    ]
-    body = helper.make_graph(
-        nodes,
-        "body",
-        [
-            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("more", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("sum", TensorProto.FLOAT, [None]),
-        ],
-        [
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", TensorProto.FLOAT, [None]),
-        ],
-    )
-    loop = helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)
-    model = graph([loop], inputs, outputs, true=np.array(True))
-    return Subject(model, interface(inputs, outputs), {"x": np.ones(1, np.float32)})
-
-
-def bomb() -> Subject:
-    """Return a small graph that asks for 8 GiB when it runs."""
-    inputs = (TensorSpec("size", "int64", (1,)),)
-    outputs = (TensorSpec("y", "float32", (None,)),)
-    nodes = [helper.make_node("ConstantOfShape", ["size"], ["y"])]
-    model = graph(nodes, inputs, outputs)
-    return Subject(model, interface(inputs, outputs), {"size": np.array([1 << 31])})
-
-
-def _scalar_specs() -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    return (TensorSpec("x", "float32", (None,)),), (TensorSpec("y", "float32", (None,)),)
-
-
 # --- bundles -------------------------------------------------------------------------------
 
 
@@ -218,6 +183,7 @@ def packed(
     models: Mapping[str, bytes] | None = None,
     *,
     answers: Mapping[str, Arrays] | None = None,
+    signer: KeySigner = bundles.SIGNER,
     **changes: Any,
 ) -> Path:
     """Write a signed bundle for this machine.
@@ -227,6 +193,7 @@ def packed(
         subject: what it is about.
         models: graphs by variant, best first; by default the subject's as ``float32``.
         answers: golden answers by variant, where they are not the engine's.
+        signer: who signs it.
         changes: fields of the manifest to change.
     """
     models = models or {"float32": subject.model}
@@ -239,7 +206,15 @@ def packed(
     document = manifest(subject, models, **changes)
     files = {f"variants/{name}.onnx": data for name, data in models.items()}
     parts = bundles.parts(document, {bundles.GOLDEN: write_npz(vectors), **files})
-    bundles.write_bundle(path, [bundles.image(document.target.name, bundles.signed(parts))])
+    target = TargetImage(
+        document.target.name,
+        document.target.os,
+        document.target.architecture,
+        document.name,
+        document.version,
+        bundles.signed(parts, signer),
+    )
+    write_bundle(path, [target])
     return path
 
 
@@ -251,7 +226,30 @@ def manifest(subject: Subject, models: Mapping[str, bytes], **changes: Any) -> M
         "variants": tuple(variant(name, subject) for name in models),
         "golden": Golden(bundles.GOLDEN, rows, synthetic=True),
     }
-    return bundles.manifest(TARGET, **{**fields, **changes})
+    return replace(bundles.manifest(TARGET), **{**fields, **changes})
+
+
+def reversed_labels(subject: Subject) -> Arrays:
+    """Return answers that are not those of the subject."""
+    answers = answers_of(subject)
+    answers["label"] = answers["label"][::-1]
+    return answers
+
+
+def ladder(path: Path, *, sound: bool = False, **changes: Any) -> Path:
+    """Write a bundle of the loan in two variants, the first of which gives wrong answers.
+
+    Args:
+        path: the file to write.
+        sound: let the first variant hold as well.
+        changes: fields of the manifest to change.
+    """
+    subject = loan()
+    truth = answers_of(subject)
+    answers = {"first": truth if sound else reversed_labels(subject), "second": truth}
+    return packed(
+        path, subject, dict.fromkeys(answers, subject.model), answers=answers, **changes
+    )
 
 
 def trust_file(directory: Path) -> Path:
@@ -287,12 +285,19 @@ def run(*arguments: Path | str) -> Said:
     return Said(code, out.read(), err.read())
 
 
+def trusting(directory: Path) -> tuple[str, str]:
+    """Make a store that trusts the test key and return its flag."""
+    flag = ("--store", str(directory / "store"))
+    said = run(*flag, "trust", "add", trust_file(directory))
+    assert said.code == 0, said.err
+    return flag
+
+
 def installed(directory: Path, bundle: Path) -> tuple[str, str]:
     """Make a store that trusts the test key, install a bundle, and return the store's flag."""
-    flag = ("--store", str(directory / "store"))
-    for arguments in (("trust", "add", trust_file(directory)), ("install", bundle)):
-        said = run(*flag, *arguments)
-        assert said.code == 0, said.err
+    flag = trusting(directory)
+    said = run(*flag, "install", bundle)
+    assert said.code == 0, said.err
     return flag
 
 

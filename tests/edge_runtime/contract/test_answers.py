@@ -60,7 +60,10 @@ def test_numbers_are_the_shortest_that_mean_them(dtype: type) -> None:
 
 def test_a_single_value_a_row_is_no_list() -> None:
     answers = {"y": np.array([[1.5], [2.5]], np.float32)}
-    assert answer_rows(interface({"value": "y"}), answers, 2) == [{"value": 1.5}, {"value": 2.5}]
+    assert answer_rows(interface({"value": "y"}), answers, 2) == [
+        {"value": 1.5},
+        {"value": 2.5},
+    ]
 
 
 def test_several_values_a_row_are_a_list() -> None:

@@ -35,6 +35,7 @@ def test_arrays_come_back_as_they_were(arrays: dict[str, Any]) -> None:
     for name, array in arrays.items():
         assert dtype_name(found[name]) == dtype_name(array)
         np.testing.assert_array_equal(found[name], array)
+        assert found[name].shape == array.shape
 
 
 def test_equal_arrays_give_equal_bytes_at_any_time() -> None:

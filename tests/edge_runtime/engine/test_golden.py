@@ -58,7 +58,9 @@ def test_a_label_that_differs_names_its_row_and_both_values(path: Path) -> None:
     subject = devices.loan()
     answers = changed(subject, "label", 1, "no")
     devices.packed(path, subject, answers={"float32": answers})
-    with pytest.raises(GoldenMismatch, match="must answer no in row 1 of label, found yes; 1 of 3"):
+    with pytest.raises(
+        GoldenMismatch, match="must answer no in row 1 of label, found yes; 1 of 3"
+    ):
         proven(path)
 
 
@@ -93,7 +95,7 @@ def test_vectors_that_are_absent_are_named(path: Path) -> None:
     answers = devices.answers_of(subject)
     del answers["label"]
     devices.packed(path, subject, answers={"float32": answers})
-    with pytest.raises(ManifestInvalid, match="golden.npz must hold out/float32/label"):
+    with pytest.raises(ManifestInvalid, match=r"golden\.npz must hold out/float32/label"):
         proven(path)
 
 
@@ -122,9 +124,14 @@ def test_a_session_takes_at_most_the_signed_threads() -> None:
 
 def test_the_first_variant_that_holds_serves_and_the_others_say_why_not(path: Path) -> None:
     subject = devices.loan()
-    models = {"wrong": subject.model, "broken": b"no model", "sound": subject.model, "spare": b""}
+    models = {
+        "wrong": subject.model,
+        "broken": b"no model",
+        "sound": subject.model,
+        "spare": b"",
+    }
     truth = devices.answers_of(subject)
-    answers = {name: truth for name in models} | {"wrong": changed(subject, "label", 0, "yes")}
+    answers = dict.fromkeys(models, truth) | {"wrong": changed(subject, "label", 0, "yes")}
     devices.packed(path, subject, dict(list(models.items())[:3]), answers=answers)
     with package(path) as found:
         variant, session, failed = prove_first(found, found.manifest.variants, threads=1)

@@ -21,13 +21,19 @@ def confined(code: str, cpu_s: float = 30, cwd: Path | None = None) -> tuple[int
         f"confine(memory_bytes=64 << 20, threads=1, cpu_s={cpu_s})\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", start + code], capture_output=True, text=True, check=False, cwd=cwd
+        [sys.executable, "-c", start + code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
     )
     return done.returncode, done.stdout.strip()
 
 
 def test_memory_beyond_the_budget_is_refused() -> None:
-    code = "small = bytearray(32 << 20)\ntry: bytearray(1 << 30)\nexcept MemoryError: print('no')"
+    code = (
+        "small = bytearray(32 << 20)\ntry: bytearray(1 << 30)\nexcept MemoryError: print('no')"
+    )
     assert confined(code) == (0, "no")
 
 

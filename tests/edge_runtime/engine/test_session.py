@@ -82,7 +82,9 @@ def distribution(directory: Path, name: str, version: str, module: str = "") -> 
     """Write what an installed distribution leaves beside its modules."""
     facts = directory / f"{name.replace('-', '_')}-{version}.dist-info"
     facts.mkdir(parents=True)
-    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (facts / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    )
     (facts / "top_level.txt").write_text(module)
     return directory
 
@@ -98,7 +100,9 @@ def test_two_engines_at_once_are_refused_by_name(
     fresh: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fresh.syspath_prepend(distribution(tmp_path, "onnxruntime-gpu", "1.20.0"))
-    with pytest.raises(EngineConflict, match=r"found onnxruntime \S+ and onnxruntime-gpu 1.20.0"):
+    with pytest.raises(
+        EngineConflict, match=r"found onnxruntime \S+ and onnxruntime-gpu 1.20.0"
+    ):
         engine_facts()
 
 
@@ -122,7 +126,9 @@ def test_a_vendor_s_wheel_is_found_under_its_own_name(
 
 def test_an_engine_that_cannot_be_imported_says_why(tmp_path: Path) -> None:
     (tmp_path / "onnxruntime").mkdir()
-    (tmp_path / "onnxruntime/__init__.py").write_text("raise ImportError('GLIBC_2.99 not found')")
+    (tmp_path / "onnxruntime/__init__.py").write_text(
+        "raise ImportError('GLIBC_2.99 not found')"
+    )
     told = run_python(
         "from edge_runtime.contract.errors import EngineMissing\n"
         "from edge_runtime.engine.session import engine_facts\n"

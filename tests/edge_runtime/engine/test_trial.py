@@ -13,10 +13,11 @@ import bundles
 import devices
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from edge_runtime.contract.bundle.verify import verify_bundle
 from edge_runtime.contract.errors import GoldenMismatch, JsonMalformed, TrialFailed
-from edge_runtime.contract.tensors import Arrays
+from edge_runtime.contract.tensors import Arrays, TensorSpec
 from edge_runtime.engine import trial
 from edge_runtime.engine.trial import Verdict, run_trial, verdict_from_json
 
@@ -91,7 +92,7 @@ def test_wrong_answers_everywhere_are_a_mismatch_with_every_reason(unpacked: Unp
     wrong = devices.answers_of(subject)
     wrong["label"] = wrong["label"][::-1]
     package = unpacked(subject, answers={"float32": wrong})
-    with pytest.raises(GoldenMismatch, match="of 1 none did: float32: .*in row"):
+    with pytest.raises(GoldenMismatch, match=r"of 1 none did: float32: .*in row"):
         run_trial(*package, ["float32"], threads=1)
 
 
@@ -111,13 +112,52 @@ def test_a_variant_that_is_not_there_is_the_reason(unpacked: Unpacked) -> None:
 # --- models and engines that misbehave -----------------------------------------------------
 
 
+def endless() -> devices.Subject:
+    """Return a graph that never answers."""
+    inputs = (TensorSpec("x", "float32", (None,)),)
+    outputs = (TensorSpec("y", "float32", (None,)),)
+    nodes = [
+        helper.make_node("Identity", ["more"], ["go_on"]),
+        helper.make_node("Add", ["sum", "sum"], ["next"]),
+    ]
+    body = helper.make_graph(
+        nodes,
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("more", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, [None]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, [None]),
+        ],
+    )
+    loop = helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)
+    model = devices.graph([loop], inputs, outputs, true=np.array(True))
+    return devices.Subject(
+        model, devices.interface(inputs, outputs), {"x": np.ones(1, np.float32)}
+    )
+
+
+def bomb() -> devices.Subject:
+    """Return a small graph that asks for 8 GiB when it runs."""
+    inputs = (TensorSpec("size", "int64", (1,)),)
+    outputs = (TensorSpec("y", "float32", (None,)),)
+    nodes = [helper.make_node("ConstantOfShape", ["size"], ["y"])]
+    model = devices.graph(nodes, inputs, outputs)
+    return devices.Subject(
+        model, devices.interface(inputs, outputs), {"size": np.array([1 << 31])}
+    )
+
+
 def test_a_model_that_never_answers_is_ended(unpacked: Unpacked) -> None:
-    package = unpacked(devices.endless(), answers=Y)
+    package = unpacked(endless(), answers=Y)
     assert reason(package, timeout_s=2) == "it did not answer within 2 s"
 
 
 def test_a_model_that_takes_all_memory_is_refused_by_its_budget(unpacked: Unpacked) -> None:
-    found = reason(unpacked(devices.bomb(), answers=Y))
+    found = reason(unpacked(bomb(), answers=Y))
     assert "memory" in found
 
 

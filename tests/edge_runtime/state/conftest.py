@@ -1,14 +1,9 @@
-"""A store with something in it, and a way to be somebody else."""
+"""A store with something in it."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +12,6 @@ import pytest
 from edge_runtime.contract.bundle.manifest import Manifest
 from edge_runtime.contract.bundle.manifest_json import render_manifest
 from edge_runtime.state.store import Store, StoreWriter
-
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -49,46 +42,5 @@ def install(build_manifest: Callable[..., Manifest]) -> Callable[..., str]:
         writer.stage(manifest.name, digest, fill)
         writer.activate(manifest, digest)
         return digest
-
-    return run
-
-
-@pytest.fixture
-def public_directory() -> Iterator[Path]:
-    """A directory that others may enter, unlike pytest's own."""
-    path = Path(tempfile.mkdtemp(prefix="edge-store-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture
-def as_nobody() -> Callable[..., Any]:
-    """Run a function in a child process as an unprivileged user and return what it returns.
-
-    It forks, because the interpreter's own files may lie where others cannot read them.
-    """
-    if os.geteuid() != 0:
-        pytest.skip("only root can become another user")
-
-    def run(function: Callable[[], Any], group: int = NOBODY) -> Any:
-        incoming, outgoing = os.pipe()
-        child = os.fork()
-        if not child:
-            try:
-                os.setgroups([])
-                os.setgid(group)
-                os.setuid(NOBODY)
-                answer = {"value": function()}
-            except BaseException:
-                answer = {"failure": traceback.format_exc()}
-            os.write(outgoing, json.dumps(answer).encode())
-            os._exit(0)
-        os.close(outgoing)
-        with os.fdopen(incoming, "rb") as stream:
-            answer = json.loads(stream.read())
-        os.waitpid(child, 0)
-        assert "failure" not in answer, answer["failure"]
-        return answer["value"]
 
     return run

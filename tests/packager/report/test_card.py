@@ -1,0 +1,77 @@
+"""The model card tells whoever finds a target what it is, what it takes and how to run it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from packager.bundle_file import read_bundle
+from packager.report.card import render_card
+
+
+def card(facts) -> str:
+    return render_card(facts, facts.targets[0]).decode()
+
+
+def test_it_names_model_target_source_and_licence(make_facts):
+    text = card(make_facts())
+    assert text.startswith("# tiny 1.4.0\n\nA classifier.\n")
+    assert "| target | x86-64-cpu: " in text
+    assert "| source | scikit-learn, Pipeline |" in text
+    assert "| licence | Apache-2.0 |" in text
+
+
+def test_it_shows_columns_classes_and_outputs(make_facts):
+    text = card(make_facts())
+    assert "| `my balance (€)` | float | refuse | `features` |" in text
+    assert "- classes, in this order: 0, 1" in text
+    assert "the probability" in text
+
+
+def test_it_tells_how_it_was_checked_and_what_was_not(make_facts):
+    text = card(make_facts())
+    assert "on 50 held-out rows; the largest difference is 2.5e-07." in text
+    assert "- 4 golden vectors (drawn column by column)" in text
+    assert "- quality: nobody looked" in text
+    assert "- not measured: quality on Haswell" in text
+
+
+def test_real_golden_rows_are_not_called_drawn(make_facts, make_target):
+    text = card(make_facts(make_target(golden_synthetic=False)))
+    assert "golden vectors (real rows)" in text
+    assert "drawn" not in text
+
+
+def test_only_what_ships_stands_in_its_table(make_facts):
+    text = card(make_facts())
+    assert "| float32 | CPUExecutionProvider | 3,000 | 0.9000 |" in text
+    assert "int8-static" not in text
+
+
+def test_many_columns_are_cut_and_counted(make_facts):
+    facts = make_facts()
+    one = facts.interface.columns[0]
+    columns = tuple(replace(one, name=f"c{number}") for number in range(100))
+    text = card(make_facts(interface=replace(facts.interface, columns=columns)))
+    assert "… and 60 more columns" in text
+    assert "`c39`" in text
+    assert "`c40`" not in text
+
+
+def test_a_name_cannot_break_the_table(make_facts):
+    facts = make_facts()
+    odd = replace(facts.interface.columns[0], name="a|b\nc")
+    text = card(make_facts(interface=replace(facts.interface, columns=(odd,))))
+    assert "| `a\\|b c` | float |" in text
+
+
+def test_a_model_of_bare_tensors_shows_them(make_facts):
+    facts = make_facts()
+    text = card(make_facts(interface=replace(facts.interface, columns=())))
+    assert "- `features`: float32[?, 3]" in text
+
+
+def test_every_target_of_a_bundle_has_its_own(build):
+    for target in read_bundle(build.bundle):
+        text = next(part.data for part in target.parts if part.path == "README.md").decode()
+        assert f"| target | {target.manifest.target.name}: " in text
+        assert "edge-runtime install cancer-1.4.0.oci.tar" in text

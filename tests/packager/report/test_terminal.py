@@ -1,0 +1,80 @@
+"""What a person reads: short tables that fit a terminal and say why."""
+
+from __future__ import annotations
+
+import pytest
+
+from packager.bundle_file import read_bundle
+from packager.report.terminal import build_text, bundle_text, cut, table, targets_text
+from packager.target import list_profiles
+from packager.variant import Measured, Skipped
+
+
+def test_a_build_shows_what_ships_and_why_the_rest_does_not(make_facts, packed):
+    assert build_text(make_facts(), packed) == (
+        "x86-64-cpu\n"
+        "         variant      size     share  balanced_accuracy  time against float32\n"
+        "  -      int8-static  900 B    0.30   0.5000             "
+        "0.50 at batch 1, 1.10 at batch 32\n"
+        "  ships  float32      2.9 KiB  1.00   0.9000             "
+        "1.00 at batch 1, 1.00 at batch 32\n"
+        "  int8-static does not ship: quality falls\n"
+        "  int8-dynamic was not made: there is nothing to quantize\n"
+        "  not measured: quality on Haswell\n"
+        "\n"
+        "not checked\n"
+        "  quality: nobody looked\n"
+        "\n"
+        "tiny-1.4.0.oci.tar  4.0 KiB\n"
+        f"  sha256 {'b' * 64}\n"
+        f"  signed by {'f' * 64}"
+    )
+
+
+def test_what_nobody_measured_has_no_column(make_facts, make_target, packed):
+    target = make_target(measured=[Measured("float32", "float32", 3000)])
+    text = build_text(make_facts(target, metric=""), packed)
+    assert "         variant  size     share\n  ships  float32  2.9 KiB  1.00\n" in text
+
+
+def test_an_unsigned_bundle_is_called_so(make_facts, packed):
+    unsigned = packed.__class__("t", 1, "b" * 64, "", {})
+    assert build_text(make_facts(), unsigned).endswith("\n  unsigned")
+
+
+def test_long_reasons_are_cut_to_the_terminal(make_facts, make_target, packed):
+    target = make_target(skipped=(Skipped("float16", "the engine refused\nit: " + "x" * 200),))
+    text = build_text(make_facts(target), packed)
+    assert all(len(line) <= 100 for line in text.splitlines())
+    assert "the engine refused it: xxx" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("short", "short"), ("a line", "a line"), ("a long line", "a lo …")]
+)
+def test_a_text_is_cut_only_where_it_does_not_fit(text, shown):
+    assert cut(text, 6) == shown
+
+
+def test_columns_line_up_and_lines_do_not_trail():
+    text = table([("a", "1", ""), ("bcd", "", "")], ("x", "y", "z"))
+    assert text == "  x    y\n  a    1\n  bcd"
+
+
+def test_a_bundle_shows_its_targets_and_promises_nothing_about_its_signature(build):
+    text = bundle_text(read_bundle(build.bundle))
+    assert text.startswith(
+        "cancer 1.4.0 (release 1004000), classification\nBenign or malignant."
+    )
+    assert text.count("signature  there; packager verify checks it") == 3
+    assert "golden     32 drawn rows" in text
+    assert "float32-cpu" in text
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_every_shipped_profile_is_listed_within_the_terminal():
+    text = targets_text(list_profiles())
+    lines = text.splitlines()
+    assert lines[0].split() == ["target", "variants,", "best", "first", "for"]
+    assert len(lines) == 1 + len(list_profiles())
+    assert all(len(line) <= 100 for line in lines)
