@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments without the program's name; by default the process's own.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _leave)
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments  # also for what cannot be parsed
     rows_on_stdout = False
@@ -50,6 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         show_bug(error, as_json=as_json, rows_on_stdout=rows_on_stdout)
         return EXIT_CODES["bug"]
     return EXIT_CODES["done"]
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    """Leave in order: what is half written is removed, what was counted is kept."""
+    del frame
+    raise SystemExit(128 + number)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -58,8 +58,8 @@ def show_error(error: EdgepackError, *, as_json: bool, rows_on_stdout: bool) -> 
     Where stdout carries rows or cannot be written, the object is on stderr too.
     """
     if not as_json:
-        head, hint = error.render().rsplit("\n", 1)
-        note(f"{_styled(head, _RED, sys.stderr)}\n{hint}")
+        head = f"error[{error.code}]: {_harmless(error.message)}"
+        note(f"{_styled(head, _RED, sys.stderr)}\nhint: {_harmless(error.hint)}")
         return
     text = json.dumps(error.as_json(), default=str)
     if rows_on_stdout or error.values.get("path") == STANDARD_OUTPUT:
@@ -148,6 +148,11 @@ def _print_out(text: str) -> None:
 
 def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
+
+
+def _harmless(text: str) -> str:
+    """Return a text that cannot draw on a terminal, whatever file name or row it quotes."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _styled(text: str, style: str, stream: TextIO | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def build_target(
     ladder = [candidate for candidate in candidates if candidate.name in admitted]
     pool = _pool(graph, model, rows, config)
     golden = make_golden(ladder, pool, task=graph.task, roles=graph.roles, record=record)
-    say(profile.name, f"ships {', '.join(candidate.name for candidate in ladder)}")
+    say(profile.name, _outcome(profile, [candidate.name for candidate in ladder]))
     variants = tuple(_variant(candidate, golden) for candidate in ladder)
     facts = TargetFacts(
         profile=profile,
@@ -87,6 +88,12 @@ def build_target(
     )
     files = {v.model_file: c.model for v, c in zip(variants, ladder, strict=True)}
     return TargetBuild(facts, {**files, GOLDEN_NAME: golden.to_npz()})
+
+
+def _outcome(profile: TargetProfile, shipped: Sequence[str]) -> str:
+    """Say which rungs ship and which do not; why is for the summary."""
+    left = [rung for rung in profile.precisions if rung not in shipped]
+    return f"ships {', '.join(shipped)}" + (f"; not {', '.join(left)}" if left else "")
 
 
 def _candidates(

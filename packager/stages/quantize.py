@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
 from edge_runtime.contract.errors import ModelLoadFailed
-from edge_runtime.contract.tensors import Arrays, Tolerance
+from edge_runtime.contract.tensors import DTYPES, Arrays, Tolerance
 from edge_runtime.engine.session import SessionPlan, open_session
 from packager.answers import BATCH, row_count, run_rows, take_rows
 from packager.record import Record, fingerprint, within
@@ -256,17 +257,55 @@ def _float16(model: ModelProto) -> ModelProto:
     """Half the bytes; inputs and outputs stay float32."""
     from onnxconverter_common import float16
 
-    prepared = _prepared(model)
-    casts = [node.name for node in prepared.graph.node if node.op_type == "Cast"]
+    prepared = _typed(_prepared(model))
     converted: ModelProto = float16.convert_float_to_float16(
         prepared,
         max_finite_val=float(np.finfo(np.float16).max),
         keep_io_types=True,
-        # A Cast to float32 must stay one.  Blocked by name, because the tool adds casts of its
-        # own, and with all of the kind blocked it would never end.
-        node_block_list=casts,
+        # By name, because the tool adds casts of its own, and with all of that kind blocked it
+        # would never end.
+        node_block_list=_staying_float32(prepared),
     )
     return _cleared(converted)
+
+
+def _staying_float32(model: ModelProto) -> list[str]:
+    """Name the nodes that must not become half precision.
+
+    A Cast to float32 must stay one.  What stands before the first layer with weights works on
+    the user's own numbers, which may be larger than half precision holds.
+    """
+    weighted = {node.name for node in _with_weights(model)}
+    behind: set[str] = set()
+    names = []
+    for node in model.graph.node:  # in topological order, as ONNX demands
+        if node.name in weighted or behind.intersection(node.input):
+            behind.update(node.output)
+            if node.op_type != "Cast":
+                continue
+        names.append(node.name)
+    return names
+
+
+def _typed(model: ModelProto) -> ModelProto:
+    """Give every value its element type, asking the engine where shape inference is silent.
+
+    The converter puts casts only around values that it knows to be float, and ONNX infers
+    nothing for some operators of ``ai.onnx.ml``.
+    """
+    graph = model.graph
+    known = {item.name for item in chain(graph.value_info, graph.output)}
+    silent = {name for node in graph.node for name in node.output if name} - known
+    if not silent:
+        return model
+    asking = ModelProto()
+    asking.CopyFrom(model)
+    asking.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(silent))
+    for spec in open_session(asking.SerializeToString(), SessionPlan()).outputs:
+        if spec.name in silent:
+            kind = onnx.helper.np_dtype_to_tensor_dtype(DTYPES[spec.dtype])
+            graph.value_info.append(onnx.helper.make_tensor_value_info(spec.name, kind, None))
+    return model
 
 
 def _prepared(model: ModelProto) -> ModelProto:

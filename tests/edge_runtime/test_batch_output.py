@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -248,3 +249,19 @@ def test_memory_does_not_grow_with_the_table(
         peaks.append(int(done.stdout.split()[-1]))
     assert (tmp_path / "a.csv").read_bytes().count(b"\n") == 200_001
     assert peaks[1] - peaks[0] < 16 * 1024  # KiB; the table alone has 6 MiB as text
+
+
+def test_a_run_that_is_told_to_end_leaves_no_half_answers(start: Start, tmp_path: Path) -> None:
+    rows = ("--input", "-", "--output", str(tmp_path / "a.csv"))
+    process = start(*rows, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write((HEADER + "1,1,basic\n" * 3000).encode())
+    process.stdin.flush()
+    while not (begun := list(tmp_path.iterdir())):
+        assert process.poll() is None
+        time.sleep(0.01)
+    assert [path.suffix for path in begun] == [".tmp"]
+    process.terminate()
+    _, err = process.communicate()
+    assert (process.returncode, err) == (128 + 15, b"")
+    assert list(tmp_path.iterdir()) == []

@@ -76,6 +76,16 @@ def test_an_error_is_two_lines_or_one_object(capsys: pytest.CaptureFixture[str])
     assert error["values"] == {"expected": "{'größe…'}", "found": []}
 
 
+def test_what_an_error_quotes_cannot_draw_on_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = InputName("\x1b[2Jgone\r\nhint: lie \u202e\udcff", hint="Look\aout.", name="x")
+    show_error(error, as_json=False, rows_on_stdout=False)
+    assert capsys.readouterr().err == (
+        "error[input-name]: ?[2Jgone??hint: lie ??\nhint: Look?out.\n"
+    )
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 def test_a_terminal_that_cannot_show_a_sign_gets_another(
     monkeypatch: pytest.MonkeyPatch, encoding: str

@@ -26,7 +26,7 @@ from edge_runtime.contract.errors import (
 )
 from edge_runtime.state import disk
 from edge_runtime.state.record import reverified
-from edge_runtime.state.store import Store, locate_store
+from edge_runtime.state.store import Store, StoreWriter, locate_store
 
 Install = Callable[..., str]
 DIGEST = "d" * 64
@@ -242,6 +242,25 @@ def test_activation_remembers_the_keys_that_were_trusted(
     active = store.model("fraud").read().state.active
     assert active is not None
     assert active.trust == store.trust.digest()
+
+
+def test_what_is_worth_keeping_but_no_failure_says_why_it_was_not_kept(
+    store: Store, install: Install, tmp_path: Path
+) -> None:
+    with store.writing() as writer:
+        digest = install(writer)
+
+    def write(writer: StoreWriter) -> None:
+        writer.write_local("fraud", digest, "engine-cpu", "verdict.json", b"{}")
+
+    assert store.keep(write) == ""
+    assert store.model("fraud").read_local(digest, "engine-cpu", "verdict.json") == b"{}"
+    with store.writing():
+        assert "is writing to the store" in store.keep(write)
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot be written" in Store(tmp_path / "file" / "store", "by the test").keep(write)
+    with pytest.raises(StoreCorrupt):
+        store.keep(lambda writer: writer.stage("x", DIGEST, lambda at: os.mkfifo(at / "x")))
 
 
 def test_what_the_device_makes_for_itself_is_kept_apart(store: Store, install: Install) -> None:

@@ -235,3 +235,44 @@ def test_the_tools_write_nothing_on_the_user_s_screen(
     )
     assert done.stderr == ""
     assert len(done.stdout.split()) == len(RUNGS)
+
+
+def columns_network() -> tuple[ModelProto, Arrays]:
+    """Return a graph over a column beyond half precision and a named category, and its feed."""
+    import pandas as pd
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+    from sklearn.compose import ColumnTransformer
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"income": rng.normal(200_000, 90_000, 300), "plan": rng.choice(["free", "pro"], 300)}
+    )
+    truth = (frame["income"] > 200_000) ^ (frame["plan"] == "pro")
+    columns = ColumnTransformer(
+        [("income", StandardScaler(), ["income"]), ("plan", OneHotEncoder(), ["plan"])]
+    )
+    network = MLPClassifier(hidden_layer_sizes=(64, 64), max_iter=400, random_state=0)
+    model = make_pipeline(columns, network).fit(frame, truth.astype(int))
+    kinds = [("income", FloatTensorType([None, 1])), ("plan", StringTensorType([None, 1]))]
+    opset = {"": 18, "ai.onnx.ml": 3}
+    graph = to_onnx(model, initial_types=kinds, options={"zipmap": False}, target_opset=opset)
+    feed = {
+        "income": frame[["income"]].to_numpy(np.float32),
+        "plan": frame[["plan"]].to_numpy(object),
+    }
+    return optimise(graph, opset=opset, ir=10), feed
+
+
+def test_float16_leaves_the_users_own_numbers_as_they_are() -> None:
+    graph, feed = columns_network()
+    assert feed["income"].max() > np.finfo(np.float16).max
+    halved = quantize("float16", graph, calibration=None, reduce_range=False, record=Record())
+    assert isinstance(halved, ModelProto), halved
+    assert halved.ByteSize() < 0.7 * graph.ByteSize()
+    before, after = answers(graph, feed), answers(halved, feed)
+    assert (before["label"] == after["label"]).mean() > 0.98
+    np.testing.assert_allclose(after["probabilities"], before["probabilities"], atol=0.02)
