@@ -164,7 +164,7 @@ def _print(stream: TextIO | None, text: str) -> None:
     """Print whatever the terminal's encoding, replacing what it cannot show."""
     if stream is None:
         return
-    encoding = stream.encoding
+    encoding = stream.encoding or "utf-8"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:

@@ -54,6 +54,7 @@ _ORT_TYPES = {
 }
 
 _LOG_FATAL = 4
+_MAX_REASON = 300
 
 # Since 1.29 the Linux wheels write usage rows to the home cache unless told not to, and they
 # read this variable once, at their import.
@@ -278,4 +279,6 @@ def _spec(item: Any) -> TensorSpec:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    """Return what the engine says, without the middle of it: C++ names are long."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= _MAX_REASON else f"{line[:100]} … {line[103 - _MAX_REASON :]}"
