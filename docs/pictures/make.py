@@ -3,8 +3,9 @@
     python docs/pictures/make.py
 
 It runs ``packager demo`` of this checkout on a terminal of its own, 100 columns wide, cuts the
-output at the demo's headings and draws it to the letter, bold where it was bold. Lines that are
-too long go on below, at a blank. Sizes, times and fingerprints are those of the run.
+output at the demo's headings and draws it to the letter: bold where it was bold, and green what
+a person types. Lines that are too long go on below, at a blank. Sizes, times and fingerprints
+are those of the run.
 """
 
 from __future__ import annotations
@@ -208,20 +209,20 @@ def draw(lines: Sequence[Line], title: str) -> str:
 def _row(line: Line, y: int) -> str:
     """Return a line's text; each run has its place, so that columns stand in any font."""
     cells, column = [], 0
-    typed = _text(line).lstrip().startswith("$ ")
     for run in line:
         bare = run.text.strip()
         start = column + len(run.text) - len(run.text.lstrip())
         column += len(run.text)
         if bare:
             cells += [
-                _cell(found.group(), start + found.start(), y, run, typed)
+                _cell(found.group(), start + found.start(), y, run)
                 for found in re.finditer(r"\S+(?: \S+)*", bare)
             ]
     return "".join(cells)
 
 
-def _cell(text: str, column: int, y: int, run: Run, typed: bool) -> str:
+def _cell(text: str, column: int, y: int, run: Run) -> str:
+    typed = text.startswith("$ ")
     colour = RED if run.red else BOLD if run.bold else TYPED if typed else ""
     look = (f' fill="{colour}"' if colour else "") + (' font-weight="bold"' if run.bold else "")
     return (
