@@ -9,6 +9,7 @@ from typing import Any
 
 from edge_runtime import console
 from edge_runtime.console import Outcome, heading, table
+from edge_runtime.contract.units import size
 from edge_runtime.state.store import Store, locate_store
 
 
@@ -75,7 +76,7 @@ def probe(options: argparse.Namespace) -> Outcome:
         ("device", f"{facts.os} {facts.architecture}, kernel {facts.kernel}"),
         ("processor", facts.cpu_model or "unknown"),
         ("cpus", f"{facts.cpus}, quota {facts.cpu_quota or 'none'}"),
-        ("memory", console.size(facts.usable_memory_bytes)),
+        ("memory", size(facts.usable_memory_bytes)),
         ("python", f"{facts.python}, {facts.libc or 'unknown libc'}"),
         ("engine", engine.text if engine else facts.engine_problem),
         ("providers", ", ".join(engine.providers) if engine else "none"),
@@ -109,7 +110,7 @@ def verify(options: argparse.Namespace) -> Outcome:
     ]
     lines = [heading(f"verified: {manifest.name} {manifest.version} ({manifest.release})")]
     lines += [
-        f"  {item['target']}: {item['files']} files, {console.size(item['bytes'])}, "
+        f"  {item['target']}: {item['files']} files, {size(item['bytes'])}, "
         f"{', '.join(item['variants'])}, signed by {item['signer']}"
         for item in targets
     ]

@@ -113,15 +113,6 @@ def table(rows: Sequence[tuple[str, str]], indent: str = "  ") -> str:
     return "\n".join(f"{indent}{name.ljust(width)}  {value}".rstrip() for name, value in rows)
 
 
-def size(count: float) -> str:
-    """Return a number of bytes for people: 1.5 MiB."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:  # noqa: PLR2004 - what a KiB is
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
-
-
 def unwritable(place: str, error: OSError) -> OutputUnwritable:
     """Return the error for a place that the system does not let us write."""
     reason = error.strerror or str(error)

@@ -32,6 +32,9 @@ from packager.output import write_new
 
 CONFIG_NAME = "packager.toml"
 
+_INTERRUPTED = 128 + signal.SIGINT
+_ABANDONED = 128 + 13  # SIGPIPE, which not every system has
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
@@ -54,10 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return usage.exit_code
     except (click.Abort, KeyboardInterrupt):
         note("interrupted: nothing was left behind")
-        return 128 + signal.SIGINT
+        return _INTERRUPTED
     except BrokenPipeError:
         abandon(sys.stdout)  # whoever read it has gone, and there is nobody left to tell
-        return 128 + signal.SIGPIPE
+        return _ABANDONED
     except Exception as error:  # the last line of defence: no traceback reaches a user
         show_bug(error, as_json=as_json)
         return EXIT_CODES["bug"]
@@ -124,6 +127,7 @@ def _config(config: Path | None, flags: dict[str, Any]) -> BuildConfig:
     epilog=_examples("demo", "build fraud.skops --data rows.csv --label fraud --version 1.4.0"),
     context_settings={"max_content_width": 100},
 )
+@_json_flag
 @click.version_option(__version__, message="packager %(version)s")
 def packager() -> None:
     """Turn a trained model into one signed bundle per release, for devices in the field."""

@@ -159,45 +159,30 @@ METRIC = Kind(
 
 OPTIONS = (
     Option("model", PATH, "the model: .skops, .joblib, .pkl or .onnx", '"model.skops"'),
-    Option("name", NAME, "what the bundle is called; otherwise as the model's file", '"fraud"'),
-    Option("version", VERSION, "the version, for people; otherwise 1.0.0", '"1.4.0"'),
+    Option("name", NAME, "what the bundle is called; else as the model's file", '"fraud"'),
+    Option("version", VERSION, "the version, for people; else 1.0.0", '"1.4.0"'),
     Option("release", RELEASE, "the same for machines; 1.4.0 makes 1004000", "1004000"),
     Option(
         "target",
         TARGETS,
-        "target profiles, by name or path; otherwise x86-64-cpu and arm64-cpu",
-        '["x86-64-cpu", "arm64-cpu"]',
+        "profiles, by name or path; else x86-64-cpu, arm64-cpu",
+        '["arm64-cpu"]',
     ),
-    Option("data", PATH, "rows that calibrate and judge, as CSV, Parquet or NPZ", '"rows.csv"'),
+    Option("data", PATH, "rows that calibrate and judge: CSV, Parquet or NPZ", '"rows.csv"'),
     Option("label", TEXT, "the column of the rows that holds the truth", '"fraud"'),
     Option("holdout", PATH, "rows that judge; data then only calibrates", '"holdout.csv"'),
     Option("split-by", TEXT, "a column; rows alike in it stay together", '"customer"'),
-    Option("key", PATH, "the signing key; otherwise keys/release.key", '"keys/release.key"'),
+    Option("key", PATH, "the signing key; else keys/release.key", '"keys/release.key"'),
     Option(
-        "passphrase-file",
-        PATH,
-        "a file whose first line opens the key; otherwise you are asked",
-        '"keys/passphrase"',
+        "passphrase-file", PATH, "its first line opens the key; else you are asked", '"pass"'
     ),
     Option("unsigned", FLAG, "leave signing to packager sign", "true"),
-    Option("out", PATH, "where bundle and report go; otherwise dist", '"dist"'),
-    Option(
-        "replay",
-        PATH,
-        "a report; make the same bytes again, or fail",
-        '"dist/fraud-1.4.0.report.json"',
-    ),
+    Option("out", PATH, "where bundle and report go; else dist", '"dist"'),
+    Option("replay", PATH, "a report; make its bytes again, or fail", '"fraud.report.json"'),
     Option("trust-pickle", FLAG, "open pickles, which run code: only your own", "true"),
-    Option(
-        "golden",
-        ROWS,
-        "rows that devices prove themselves with: synthetic, real, or a file",
-        '"synthetic"',
-    ),
-    Option(
-        "metric", METRIC, f"what judges: {', '.join(METRICS)}; otherwise the labels say", '"r2"'
-    ),
-    Option("max-drop", FRACTION, "how much of it a variant may lose; otherwise 0.01", "0.01"),
+    Option("golden", ROWS, "rows that prove devices: synthetic, real or a file", '"synthetic"'),
+    Option("metric", METRIC, f"one of {', '.join(METRICS)}; else the labels say", '"r2"'),
+    Option("max-drop", FRACTION, "how much of it a variant may lose; else 0.01", "0.01"),
     Option("description", TEXT, "what the model is for, in one line", '"Card fraud, EU"'),
     Option("license", TEXT, "the model's licence, as SPDX", '"Apache-2.0"'),
 )

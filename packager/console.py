@@ -83,6 +83,12 @@ def entry(name: str, text: str, stream: TextIO, indent: str = "") -> str:
     return f"\n{margin}".join([f"{head} {lines[0]}".rstrip(), *lines[1:]])
 
 
+def cut(text: str, width: int) -> str:
+    """Return a text in one line that fits; whoever wants the whole of it reads the report."""
+    line = text.replace("\n", " ")
+    return line if len(line) <= width else f"{line[: width - 2].rstrip()} …"
+
+
 def tell(text: str) -> None:
     """Print on stdout.
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 from edge_runtime.contract.errors import OutputUnwritable
 from packager.config import BuildConfig, config_template, load_config, resolve
-from packager.console import WIDTH, Outcome, entry
+from packager.console import WIDTH, Outcome, cut, entry
 from packager.errors import DeviceFailed, HostExtraMissing
 from packager.passphrase import ask_passphrase
 from packager.pipeline import Built, build
-from packager.report.terminal import build_text, cut
+from packager.report.terminal import build_text
 from packager.stages.sign import PRIVATE_NAME, PUBLIC_NAME, generate_key
 
 if TYPE_CHECKING:

@@ -46,10 +46,11 @@ def choose_signer(
     """
     if key is not None and sign_with is None and public_key is None:
         return file_signer(key, passphrase_file, ask)
-    if sign_with is not None and public_key is not None and key is None:
+    if sign_with is not None and public_key is not None and key is passphrase_file is None:
         return command_signer(sign_with, public_key)
     flags = {
         "--key": key,
+        "--passphrase-file": passphrase_file,
         "--sign-with": sign_with,
         "--public-key": public_key,
     }

@@ -43,8 +43,9 @@ class Match:
     Attributes:
         index: the position of the chosen target; None when none fits.
         variants: the chosen target's variants that run here, in the ladder's order.
-        refusals: one for every target that does not fit, and for every variant of the chosen
-            one that cannot run here.
+        refusals: one for every target that does not serve here, be it that it does not fit or
+            that another one fits better, and for every variant of the chosen one that cannot
+            run here.
     """
 
     index: int | None
@@ -71,6 +72,10 @@ def match(manifests: Sequence[Manifest], facts: DeviceFacts) -> Match:
         return Match(index=None, variants=(), refusals=tuple(refusals))
     index = min(fitting)[-1]
     chosen = manifests[index]
+    refusals += [
+        _passed_over(manifests[other], chosen, lower_rung_only=lower)
+        for lower, _, _, other in sorted(fitting)[1:]
+    ]
     variants = _runnable(chosen, facts)
     refusals += [
         _provider_refusal(chosen.target, variant.name, [variant.provider], facts)
@@ -78,6 +83,22 @@ def match(manifests: Sequence[Manifest], facts: DeviceFacts) -> Match:
         if variant not in variants
     ]
     return Match(index=index, variants=variants, refusals=tuple(refusals))
+
+
+def _passed_over(manifest: Manifest, chosen: Manifest, *, lower_rung_only: bool) -> Refusal:
+    """Return why a target that fits is not the one that serves."""
+    ours, theirs = manifest.target, chosen.target
+    reason = f"{ours.name} would serve by a lower rung only, {theirs.name} runs whole"
+    if not lower_rung_only:
+        ranks = f"priority {ours.priority} against {theirs.priority}"
+        reason = f"{ours.name} fits too and ranks behind {theirs.name}: {ranks}"
+    return Refusal(
+        target=ours.name,
+        variant="",
+        error=NoMatchingTarget,
+        reason=reason,
+        hint=f"Build the bundle for {ours.name} alone to have it serve.",
+    )
 
 
 def require_match(manifests: Sequence[Manifest], facts: DeviceFacts) -> tuple[int, Match]:

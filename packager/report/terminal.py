@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from edge_runtime.contract.units import size
 from packager.bundle_file import PackedTarget
+from packager.console import WIDTH, cut
 from packager.report.facts import BuildFacts, PackedFacts, TargetFacts
 from packager.target import TargetProfile
 from packager.variant import Measured
-
-_WIDTH = 100
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] = (), indent: str = "  ") -> str:
@@ -28,14 +27,8 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str] = (), indent: str =
     return "\n".join(indent + line for line in lines)
 
 
-def cut(text: str, width: int) -> str:
-    """Return a text in one line that fits; whoever wants the whole of it reads the report."""
-    line = text.replace("\n", " ")
-    return line if len(line) <= width else f"{line[: width - 2].rstrip()} …"
-
-
 def _lines(texts: Sequence[str]) -> list[str]:
-    return [f"  {cut(text, _WIDTH - 2)}" for text in texts]
+    return [f"  {cut(text, WIDTH - 2)}" for text in texts]
 
 
 # --- build ---------------------------------------------------------------------------------

@@ -197,6 +197,14 @@ SCHEMAS = {
 }
 
 
+def test_json_may_be_asked_for_before_the_command(tmp_path):
+    before, after = (
+        packager(*words, cwd=tmp_path)
+        for words in (("--json", "targets"), ("targets", "--json"))
+    )
+    assert before.json == after.json
+
+
 def test_every_command_has_its_object():
     assert {line.split()[0] for line in SCHEMAS} == COMMANDS.keys() - {"demo"}
 

@@ -13,6 +13,7 @@ from edge_runtime.contract.errors import InputName, OutputUnwritable
 from packager.console import (
     WIDTH,
     Outcome,
+    cut,
     entry,
     note,
     show,
@@ -132,3 +133,10 @@ def test_a_long_step_is_wrapped_beside_its_name():
 def test_a_path_is_never_broken():
     path = "/a/" + "long/" * 40
     assert path in entry("where", f"in {path}", io.StringIO())
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("short", "short"), ("a line", "a line"), ("a long line", "a lo …")]
+)
+def test_a_text_is_cut_only_where_it_does_not_fit(text, shown):
+    assert cut(text, 6) == shown

@@ -162,6 +162,8 @@ NONE = dict.fromkeys(("key", "passphrase_file", "sign_with", "public_key"))
         {"sign_with": "c"},
         {"public_key": Path("p")},
         {"key": Path("k"), "public_key": Path("p")},
+        {"passphrase_file": Path("f")},
+        {"passphrase_file": Path("f"), "sign_with": "c", "public_key": Path("p")},
     ],
 )
 def test_one_signer_is_named_or_none_is_chosen(flags):

@@ -50,7 +50,7 @@ def test_the_bundle_has_the_same_bytes(build, replayed):
     assert (replayed / build.bundle.name).read_bytes() == build.bundle.read_bytes()
 
 
-def test_the_report_says_the_same_but_for_how_the_source_was_contained(build, replayed):
+def test_the_report_says_the_same_to_the_letter(build, replayed):
     document = json.loads((replayed / build.report.name).read_bytes())
     assert document == build.document
 

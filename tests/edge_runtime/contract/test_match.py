@@ -80,6 +80,17 @@ def test_a_target_that_would_serve_by_a_lower_rung_only_goes_behind_one_that_run
     assert match([cuda, build_manifest()], BOX).index == 1
 
 
+def test_a_target_that_fits_and_does_not_serve_says_why(build_manifest: Build) -> None:
+    cuda = build_manifest(ladder=(("float16", CUDA), ("float32", CPU)), target=CUDA_TARGET)
+    cpu = build_manifest()
+    (behind,) = match([cuda, cpu], BOX).refusals
+    assert behind.target == cuda.target.name
+    assert "by a lower rung only" in behind.reason
+    (behind,) = match([cuda, cpu], GPU_BOX).refusals
+    assert behind.target == cpu.target.name
+    assert f"priority {cpu.target.priority} against {cuda.target.priority}" in behind.reason
+
+
 def test_a_lower_rung_serves_alone_and_the_rung_above_is_said_to_be_missing(
     build_manifest: Build,
 ) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from packager.bundle_file import read_bundle
-from packager.report.terminal import build_text, bundle_text, cut, table, targets_text
+from packager.report.terminal import build_text, bundle_text, table, targets_text
 from packager.target import list_profiles
 from packager.variant import Measured, Skipped
 
@@ -47,13 +45,6 @@ def test_long_reasons_are_cut_to_the_terminal(make_facts, make_target, packed):
     text = build_text(make_facts(target), packed)
     assert all(len(line) <= 100 for line in text.splitlines())
     assert "the engine refused it: xxx" in text
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"), [("short", "short"), ("a line", "a line"), ("a long line", "a lo …")]
-)
-def test_a_text_is_cut_only_where_it_does_not_fit(text, shown):
-    assert cut(text, 6) == shown
 
 
 def test_columns_line_up_and_lines_do_not_trail():
