@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from edge_runtime import __version__
-from edge_runtime.console import Outcome, abandon, show, show_bug, show_error
 from edge_runtime.contract.errors import EXIT_CODES, EdgepackError, UsageError
+from edge_runtime.contract.terminal import Outcome, abandon, show, show_bug, show_error
 
 Command = Callable[[argparse.Namespace], Outcome]
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception as error:  # the last line of defence: no traceback reaches a user
-        show_bug(error, as_json=as_json, rows_on_stdout=rows_on_stdout)
+        show_bug(error, "edge-runtime", as_json=as_json, rows_on_stdout=rows_on_stdout)
         return EXIT_CODES["bug"]
     return EXIT_CODES["done"]
 

@@ -15,7 +15,6 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from edge_runtime.console import STANDARD_OUTPUT, abandon, unwritable
 from edge_runtime.contract.answers import answer_rows, check_rows, flat_rows
 from edge_runtime.contract.bundle.manifest import Interface
 from edge_runtime.contract.errors import (
@@ -27,6 +26,7 @@ from edge_runtime.contract.errors import (
 from edge_runtime.contract.npz import MAX_NPZ_BYTES, write_npz
 from edge_runtime.contract.table import FORMATS, Rows, read_table
 from edge_runtime.contract.tensors import DTYPES, Arrays
+from edge_runtime.contract.terminal import STANDARD_OUTPUT, abandon, unwritable
 from edge_runtime.model import Model
 
 STANDARD_STREAM = "-"

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edge_runtime import console
-from edge_runtime.console import Outcome, heading, table
+from edge_runtime.console import heading, progress, table
+from edge_runtime.contract.terminal import Outcome, note
 from edge_runtime.contract.units import size
 from edge_runtime.state.store import Store, locate_store
 
@@ -235,13 +235,13 @@ def predict(options: argparse.Namespace) -> Outcome:
     sink = (options.output, format_of(options.output, options.output_format))
     with load(options.ref, store=_store(options)) as model:
         try:
-            rows = predict_table(model, source, sink, lambda n: console.progress(f"{n} rows"))
+            rows = predict_table(model, source, sink, lambda n: progress(f"{n} rows"))
         finally:
-            console.progress("")
+            progress("")
         facts = model.status()
     for what in ("degraded", "metrics"):
         if facts[what] not in ("", "recorded"):
-            console.note(f"warning: {what}: {facts[what]}")
+            note(f"warning: {what}: {facts[what]}")
     return Outcome(
         "edgepack.predict/1",
         {"rows": rows, "output": options.output, **facts},

@@ -11,6 +11,15 @@ from typing import Any
 import click
 
 from edge_runtime.contract.errors import EXIT_CODES, EdgepackError, UsageError
+from edge_runtime.contract.terminal import (
+    Outcome,
+    abandon,
+    note,
+    show,
+    show_bug,
+    show_error,
+    tell,
+)
 from packager import __version__
 from packager.config import (
     FLAG,
@@ -27,7 +36,7 @@ from packager.config import (
     load_config,
     resolve,
 )
-from packager.console import Outcome, abandon, note, show, show_bug, show_error, step, tell
+from packager.console import step
 from packager.output import write_new
 
 CONFIG_NAME = "packager.toml"
@@ -62,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         abandon(sys.stdout)  # whoever read it has gone, and there is nobody left to tell
         return _ABANDONED
     except Exception as error:  # the last line of defence: no traceback reaches a user
-        show_bug(error, as_json=as_json)
+        show_bug(error, "the packager", as_json=as_json)
         return EXIT_CODES["bug"]
     return EXIT_CODES["done"]
 

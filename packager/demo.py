@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.contract.errors import OutputUnwritable
+from edge_runtime.contract.terminal import Outcome
 from packager.config import BuildConfig, config_template, load_config, resolve
-from packager.console import WIDTH, Outcome, cut, entry
+from packager.console import WIDTH, cut, entry
 from packager.errors import DeviceFailed, HostExtraMissing
 from packager.passphrase import ask_passphrase
 from packager.pipeline import Built, build

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from edge_runtime.contract.tensors import Array, Arrays, Tolerance
 from edge_runtime.engine.session import SessionPlan, open_session
 from packager.answers import run_rows
 from packager.config import BuildConfig
-from packager.errors import ParityFailed
+from packager.errors import ConversionFailed, ParityFailed
 from packager.graph import Description, Graph, MissingProbe
 from packager.record import Record, fingerprint, within
 from packager.replay import asked, difference
@@ -84,7 +84,7 @@ def understand(
     say("source", f"{facts.framework} {facts.kind}, {facts.containment}")
     what = asked(config, profiles, facts, samples, holdout)
     record.measured("asked", lambda: what, difference)
-    graph = source.graph(lowest_opset(profiles))
+    graph = _convert(source, lowest_opset(profiles), described, samples)
     say("graph", f"{len(graph.model.graph.node)} nodes, {len(graph.to_bytes()):,} bytes")
     if samples is None:
         return Understood(graph, None, None, ["parity, quality, speed: no rows (--data)"])
@@ -97,6 +97,18 @@ def understand(
     parity = _parity(reference, graph, rows, one_sided, record)
     say("parity", _parity_text(parity) if parity else "the model is ONNX: its own source")
     return Understood(graph, rows, parity, _unchecked(rows, parity))
+
+
+def _convert(
+    source: Source, opset: Mapping[str, int], described: Description, samples: Samples | None
+) -> Graph:
+    """Convert, and where that fails over text look for the cell that made a column text."""
+    try:
+        return source.graph(opset)
+    except ConversionFailed:
+        if samples is not None:
+            samples.refuse_stray_text([c.name for c in described.columns if c.kind == "text"])
+        raise
 
 
 # --- rows ----------------------------------------------------------------------------------

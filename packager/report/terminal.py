@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edge_runtime.contract.terminal import harmless
 from edge_runtime.contract.units import size
 from packager.bundle_file import PackedTarget
-from packager.console import WIDTH, cut
+from packager.console import wrapped
 from packager.report.facts import BuildFacts, PackedFacts, TargetFacts
 from packager.target import TargetProfile
 from packager.variant import Measured
@@ -28,7 +29,7 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str] = (), indent: str =
 
 
 def _lines(texts: Sequence[str]) -> list[str]:
-    return [f"  {cut(text, WIDTH - 2)}" for text in texts]
+    return [line for text in texts for line in wrapped(text, "  ")]
 
 
 # --- build ---------------------------------------------------------------------------------
@@ -81,7 +82,8 @@ def bundle_text(targets: Sequence[PackedTarget]) -> str:
     """Return what a bundle holds."""
     first = targets[0].manifest
     head = f"{first.name} {first.version} (release {first.release}), {first.interface.task}"
-    words = [first.description] if first.description else []
+    # Nobody vouches for an unsigned bundle's words: they must not draw on the terminal.
+    words = [harmless(first.description)] if first.description else []
     return "\n\n".join(["\n".join([head, *words]), *map(_packed_text, targets)])
 
 
@@ -90,7 +92,7 @@ def _packed_text(target: PackedTarget) -> str:
     needs, golden = manifest.target, manifest.golden
     sizes = {entry.path: entry.size for entry in manifest.files}
     variants = [
-        (variant.name, size(sizes[variant.model_file]), variant.provider)
+        (variant.name, size(sizes[variant.model_file]), harmless(variant.provider))
         for variant in manifest.variants
     ]
     facts = [

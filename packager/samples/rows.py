@@ -26,6 +26,8 @@ from packager.errors import ColumnMissing, DataUnusable, LabelMissing, nearest
 TABLE = TableFormat()
 _TOKENS = frozenset(TABLE.missing_tokens)
 # A code such as 00715 is no quantity.
+# Fewer cells than this share of a column are slips in numbers rather than text of their own.
+STRAY_SHARE = 0.1
 _LEADING_ZERO = re.compile(r"^[ \t]*[+-]?0[0-9]", re.MULTILINE)
 
 
@@ -170,6 +172,29 @@ class Samples:
         if self.cells:
             return from_cells(column, array.tolist(), _TOKENS, self._place)
         return from_array(column, array, self._place)
+
+    def refuse_stray_text(self, names: Sequence[str]) -> None:
+        """Refuse a CSV's column that is text only because of a few cells among its numbers.
+
+        Raises:
+            DataUnusable: naming the first of these cells.
+        """
+        for name in names if self.cells else ():
+            cells = self.raw[name].tolist()
+            stray = [
+                row
+                for row, cell in enumerate(cells)
+                if cell.strip() not in _TOKENS and _number(cell) is None
+            ]
+            if 0 < len(stray) <= STRAY_SHARE * len(cells):
+                raise DataUnusable(
+                    f"{self._place(stray[0])}: column {name!r} holds {cells[stray[0]]!r} among "
+                    f"numbers; {len(stray)} of {len(cells)} cells are no numbers",
+                    hint="Mend these cells, or leave them empty where the value is missing.",
+                    column=name,
+                    expected="numbers",
+                    found=cells[stray[0]],
+                )
 
     def _place(self, row: int) -> str:
         return f"{self.what} {'line' if self.cells else 'row'} {self.places[row]}"

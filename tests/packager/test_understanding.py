@@ -143,3 +143,13 @@ def test_a_graph_that_answers_otherwise_is_refused(build_of, tmp_path, monkeypat
     assert "error[parity-failed]" in done.err
     assert report is None
     assert not (tmp_path / "dist").exists()
+
+
+def test_a_slip_among_numbers_is_named_by_its_line(build_of):
+    slipped = cancer().astype({NUMBERS[0]: object})
+    slipped.loc[3, NUMBERS[0]] = "12,5 mm"
+    model = fitted(HistGradientBoostingClassifier(max_iter=5))
+    done, report = build_of(model, "--label", LABEL, frame=slipped, expect=3)
+    assert "error[data-unusable]: rows.csv line 5: " in done.err
+    assert "'12,5 mm' among numbers" in done.err
+    assert report is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from packager.bundle_file import read_bundle
 from packager.report.terminal import build_text, bundle_text, table, targets_text
 from packager.target import list_profiles
@@ -40,11 +42,14 @@ def test_an_unsigned_bundle_is_called_so(make_facts, packed):
     assert build_text(make_facts(), unsigned).endswith("\n  unsigned")
 
 
-def test_long_reasons_are_cut_to_the_terminal(make_facts, make_target, packed):
-    target = make_target(skipped=(Skipped("float16", "the engine refused\nit: " + "x" * 200),))
+def test_long_reasons_are_told_whole_and_wrapped_to_the_terminal(
+    make_facts, make_target, packed
+):
+    reason = "the engine refused it: " + "word " * 60 + "end"
+    target = make_target(skipped=(Skipped("float16", reason),))
     text = build_text(make_facts(target), packed)
     assert all(len(line) <= 100 for line in text.splitlines())
-    assert "the engine refused it: xxx" in text
+    assert reason in " ".join(line.strip() for line in text.splitlines())
 
 
 def test_columns_line_up_and_lines_do_not_trail():
@@ -61,6 +66,14 @@ def test_a_bundle_shows_its_targets_and_promises_nothing_about_its_signature(bui
     assert "golden     32 drawn rows" in text
     assert "float32-cpu" in text
     assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_a_strangers_bundle_cannot_draw_on_the_terminal(build):
+    first, *rest = read_bundle(build.bundle)
+    hostile = replace(first.manifest, description="\x1b[2Jverified: all is well")
+    text = bundle_text((replace(first, manifest=hostile), *rest))
+    assert "?[2Jverified" in text
+    assert "\x1b" not in text
 
 
 def test_every_shipped_profile_is_listed_within_the_terminal():
