@@ -16,8 +16,6 @@ from packager.errors import ConversionFailed
 
 Label: TypeAlias = str | int | float | bool
 
-DEFAULT_OPSET: Mapping[str, int] = {"": 18, "ai.onnx.ml": 3}
-
 # What the outputs of a converted model are called, whatever the converter called them.
 OUTPUT_NAMES = {
     "label": "label",

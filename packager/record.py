@@ -37,11 +37,6 @@ class Record:
         self._recorded = recorded
         self.values: dict[str, Any] = {}
 
-    @property
-    def replays(self) -> bool:
-        """Whether values of an earlier build are being replayed."""
-        return self._recorded is not None
-
     def measured(
         self, key: str, compute: Callable[[], T], agree: Callable[[T, T], str | None]
     ) -> T:

@@ -11,7 +11,7 @@ from edge_runtime.contract.bundle.manifest import Interface
 from edge_runtime.contract.errors import PredictionFailed
 from edge_runtime.contract.tensors import Array
 
-LABEL, PROBABILITY, SCORE, VALUE = "label", "probability", "score", "value"
+LABEL, PROBABILITY = "label", "probability"
 
 
 def answer_rows(

@@ -85,13 +85,16 @@ class Summary:
             f"process      {_process_text(self.rss_kib, self.cpu_ms)}",
             f"events       {_counts_text(self.events)}",
         ]
+        lines += [f"log          {self.log.text()}"]
+        parts = self._parts()
+        if len(parts) == 1:  # the figures above are its own
+            return "\n".join([f"model        {_subject_text(parts[0][0])}", *lines])
         lines += [
-            f"  {subject.model} {subject.version} ({subject.variant} on {subject.provider}): "
-            f"predictions {tally.predictions}, errors {sum(tally.errors.values())}, "
-            f"{_latency_text(tally.latency)}"
-            for subject, tally in self._parts()
+            f"  {_subject_text(subject)}: predictions {tally.predictions}, "
+            f"errors {sum(tally.errors.values())}, {_latency_text(tally.latency)}"
+            for subject, tally in parts
         ]
-        return "\n".join([*lines, f"log          {self.log.text()}"])
+        return "\n".join(lines)
 
     def _parts(self) -> list[tuple[Subject, Tally]]:
         return sorted(self.by_subject.items(), key=lambda part: astuple(part[0]))
@@ -111,6 +114,10 @@ def summarize(directories: Iterable[Path]) -> Summary:
         if not reader.vanished:
             break  # else the cap dropped a segment under our eyes: its counter is in a new one
     return summary
+
+
+def _subject_text(subject: Subject) -> str:
+    return f"{subject.model} {subject.version} ({subject.variant} on {subject.provider})"
 
 
 def _tally_json(tally: Tally) -> dict[str, Any]:

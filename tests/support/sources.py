@@ -13,8 +13,10 @@ import pandas as pd
 from edge_runtime.contract.columns import assemble
 from edge_runtime.contract.tensors import Arrays
 from edge_runtime.engine.session import SessionPlan, open_session
-from packager.graph import DEFAULT_OPSET, Graph
+from packager.graph import Graph
 from packager.sources.sklearn_source import SklearnSource
+
+DEFAULT_OPSET: Mapping[str, int] = {"": 18, "ai.onnx.ml": 3}
 
 
 def dumped(model: Any) -> bytes:

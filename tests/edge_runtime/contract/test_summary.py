@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,14 +66,23 @@ def test_a_person_reads_the_summary(tmp_path: Path) -> None:
     recorder.error("input-shape")
     recorder.event("load")
     recorder.close()
-    lines = summarize([tmp_path]).text().splitlines()
+    model, *lines = summarize([tmp_path]).text().splitlines()
+    assert model == "model        fraud 1.4.0 (int8-dynamic on CPUExecutionProvider)"
     assert lines[0] == "predictions  3 (rows 3, windows 1, recorders 1)"
     assert lines[1] == "errors       input-shape 1"
     assert lines[2].startswith("latency      p50 2.1")
     assert lines[2].endswith(" s")
     assert lines[4] == "events       load 1"
-    assert lines[5].startswith(
-        "  fraud 1.4.0 (int8-dynamic on CPUExecutionProvider): predictions 3,"
-    )
-    assert lines[6] == "log          complete; segments 1"
+    assert lines[5] == "log          complete; segments 1"
     assert all(line.isascii() for line in lines)
+
+
+def test_several_versions_are_told_apart_below_their_sum(tmp_path: Path) -> None:
+    for version in ("1.4.0", "1.5.0"):
+        recorder = Recorder(tmp_path, replace(SUBJECT, version=version))
+        recorder.record(2, 1000)
+        recorder.close()
+    lines = summarize([tmp_path]).text().splitlines()
+    assert lines[0].startswith("predictions  2 (rows 4,")
+    assert [line.split(" (")[0] for line in lines[-2:]] == ["  fraud 1.4.0", "  fraud 1.5.0"]
+    assert all("predictions 1, errors 0" in line for line in lines[-2:])

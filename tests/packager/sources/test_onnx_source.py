@@ -14,12 +14,11 @@ from onnx.external_data_helper import convert_model_to_external_data
 from skl2onnx import to_onnx
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sources import engine_answers
+from sources import DEFAULT_OPSET, engine_answers
 
 from edge_runtime.contract.columns import assemble
 from edge_runtime.engine.session import SessionPlan, open_session
 from packager.errors import ConversionFailed, DataUnusable, SourceUnreadable
-from packager.graph import DEFAULT_OPSET
 from packager.sources.onnx_source import OnnxSource
 
 X, Y = load_iris(return_X_y=True)

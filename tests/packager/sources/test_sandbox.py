@@ -17,10 +17,9 @@ import numpy as np
 import onnx
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sources import dumped
+from sources import DEFAULT_OPSET, dumped
 
 from packager.errors import EdgepackError, SourceFailed, SourceUnreadable
-from packager.graph import DEFAULT_OPSET
 from packager.sources.confine import Limits
 from packager.sources.sandbox import Sandbox
 from packager.sources.sklearn_source import SklearnSource

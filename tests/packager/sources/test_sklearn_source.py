@@ -32,12 +32,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
-from sources import convert, engine_answers, kinds_of, raw, worst_difference
+from sources import DEFAULT_OPSET, convert, engine_answers, kinds_of, raw, worst_difference
 
 from packager.errors import (
     DataUnusable,
 )
-from packager.graph import DEFAULT_OPSET
 from packager.sources.sklearn_source import SklearnSource
 
 Opener: TypeAlias = Callable[[Any], SklearnSource]

@@ -16,7 +16,7 @@ from sklearn import __version__ as installed
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
-from sources import engine_answers, worst_difference
+from sources import DEFAULT_OPSET, engine_answers, worst_difference
 
 from packager.errors import (
     ColumnMissing,
@@ -27,7 +27,6 @@ from packager.errors import (
     SourceUntrustedType,
     SourceVersionSkew,
 )
-from packager.graph import DEFAULT_OPSET
 from packager.stages.convert import open_source
 
 DATA = load_iris(as_frame=True)
