@@ -19,13 +19,18 @@ from typing import Any
 
 import bent
 import bundles
+import host
 import numpy as np
 import pytest
 
+import edge_runtime
 from edge_runtime.contract.bundle.oci import Part
 from edge_runtime.contract.bundle.signature import PublicKey
 from edge_runtime.contract.bundle.verify import open_installed, verify_bundle
+from edge_runtime.contract.columns import assemble
 from edge_runtime.engine.session import SessionPlan, open_session
+from edge_runtime.runtime import install
+from edge_runtime.state.store import Store
 from packager.stages.sign import PRIVATE_NAME, PUBLIC_NAME, generate_key
 
 VERSION = "1.4.0"
@@ -302,3 +307,54 @@ def test_onnxruntime_opens_a_package_and_answers_as_our_first_variant(
     for name, answer in zip(names, stock.run(names, feed), strict=True):
         np.testing.assert_array_equal(answer, ours[name])
     assert stock.get_providers()[0] == first.provider
+
+
+# --- a real build, from the packager through a registry into a store -------------------------
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with rows, keys and the build of a trained network for three targets."""
+    directory = tmp_path_factory.mktemp("real")
+    host.furnish(directory)
+    host.packager(*host.BUILD, "--out", "dist", cwd=directory)
+    return directory
+
+
+def test_model_signing_verifies_every_target_of_a_real_build(
+    real: Path, tmp_path: Path
+) -> None:
+    key = real / "keys" / "release.pub"
+    with verify_bundle(
+        real / "dist/cancer-1.4.0.oci.tar", [PublicKey.load(key.read_bytes())]
+    ) as verified:
+        for package in verified.packages:
+            directory = tmp_path / package.manifest.target.name
+            package.extract(directory)
+            done = verify_by_reference(directory, key)
+            assert done.returncode == 0, done.stderr
+        assert len(verified.packages) == 3
+
+
+def test_what_came_back_from_a_registry_installs_and_stock_onnxruntime_answers_alike(
+    real: Path, registry: str, tmp_path: Path
+) -> None:
+    there, back = f"docker://{registry}/cancer:{VERSION}", tmp_path / "cancer-1.4.0.oci.tar"
+    made = real / "dist" / back.name
+    skopeo("copy", "-a", "--dest-tls-verify=false", f"oci-archive:{made}:{VERSION}", there)
+    skopeo("copy", "-a", "--src-tls-verify=false", there, f"oci-archive:{back}:{VERSION}")
+    store = Store(tmp_path / "store", "of this test")
+    with store.writing() as writer:
+        writer.add_key((real / "keys" / "release.pub").read_bytes())
+    done = install(back, store)
+    first = done.manifest.variants[0].name
+    rows = host.cancer().drop(columns=host.LABEL)
+    with edge_runtime.load("cancer", store=store, variant=first) as model:
+        feed = assemble(model.interface.columns, model.interface.inputs, dict(rows))
+        ours = model.predict(feed)
+    stock = stock_session(store.model("cancer").version(done.digest))
+    names = [item.name for item in stock.get_outputs()]
+    assert len(ours[names[0]]) == len(rows) > 500
+    assert first.startswith("int8")
+    for name, answer in zip(names, stock.run(names, feed), strict=True):
+        np.testing.assert_array_equal(answer, ours[name])
