@@ -1,4 +1,4 @@
-"""Manifests for the device's tests: sound by default, each field to be changed by name."""
+"""What the device's tests share: manifests to change by name, other users, loaded models."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import devices
 import pytest
+import tables
 
 from edge_runtime.contract.bundle.manifest import (
     FileEntry,
@@ -25,6 +26,7 @@ from edge_runtime.contract.bundle.manifest import (
 )
 from edge_runtime.contract.table import TableFormat
 from edge_runtime.contract.tensors import TensorSpec, Tolerance
+from edge_runtime.model import Model
 from edge_runtime.state.store import Store
 
 CPU = "CPUExecutionProvider"
@@ -170,3 +172,15 @@ def as_nobody() -> Callable[..., Any]:
         return answer["value"]
 
     return run
+
+
+@pytest.fixture(scope="module")
+def loan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    with tables.served(tmp_path_factory.mktemp("loan"), devices.loan()) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def lookup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    with tables.served(tmp_path_factory.mktemp("lookup"), devices.lookup()) as model:
+        yield model
