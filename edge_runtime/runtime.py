@@ -20,6 +20,7 @@ from edge_runtime.contract.errors import (
     BundleError,
     EngineMissing,
     NotInstalled,
+    ReleaseTooOld,
     StoreCorrupt,
     VersionConflict,
 )
@@ -78,6 +79,7 @@ def install(bundle: Path, store: Store) -> Installation:
         package = verified.packages[index]
         with store.writing() as writer:
             _refuse_conflict(writer, package)
+            _refuse_old(writer, package)
             verdicts = _stage(writer, package, found.variants, facts)
             changed = _activate(store, writer, package)
     return Installation(
@@ -115,6 +117,21 @@ def _refuse_conflict(writer: StoreWriter, package: BundledPackage) -> None:
                 expected=item.digest,
                 found=package.digest,
             )
+
+
+def _refuse_old(writer: StoreWriter, package: BundledPackage) -> None:
+    """Refuse a release below the floor: the way back leads over what is installed, not here."""
+    manifest = package.manifest
+    floor = writer.model(manifest.name).read().state.floor
+    if manifest.release < floor:
+        raise ReleaseTooOld(
+            f"{manifest.name} must have release {floor} or higher here, "
+            f"{manifest.version} has {manifest.release}",
+            hint="Carry a newer bundle, or build the old model again as a new release.",
+            version=manifest.version,
+            expected=floor,
+            found=manifest.release,
+        )
 
 
 def _stage(

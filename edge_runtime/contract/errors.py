@@ -248,6 +248,12 @@ class VersionConflict(BundleError):
     code = "version-conflict"
 
 
+class ReleaseTooOld(BundleError):
+    """The bundle's release lies below the floor that the store keeps for the model."""
+
+    code = "release-too-old"
+
+
 class KeyInvalid(BundleError):
     """A file is no public key of a kind that bundles are signed with."""
 

@@ -17,6 +17,7 @@ from edge_runtime.contract.errors import (
     ExecutionProviderMissing,
     GoldenMismatch,
     NoMatchingTarget,
+    ReleaseTooOld,
     StoreBusy,
     StoreCorrupt,
     VersionConflict,
@@ -92,6 +93,21 @@ def test_other_content_under_an_installed_version_is_refused(
     before = devices.snapshot(store.root)
     path = devices.packed(tmp_path / "b.oci.tar", LOAN, name="loan", description="Changed.")
     with pytest.raises(VersionConflict, match=r"loan 1\.4\.0 is installed as \w{16}…"):
+        install(path, store)
+    assert devices.snapshot(store.root) == before
+
+
+def test_a_lost_record_opens_no_way_back_to_an_older_release(
+    store: Store, tmp_path: Path
+) -> None:
+    for copy in (store.root / "models" / "loan").glob("state-*.json"):
+        copy.unlink()
+    changes = {"name": "loan", "version": "1.3.0", "release": 1_003_000}
+    path = devices.packed(tmp_path / "b.oci.tar", LOAN, **changes)
+    before = devices.snapshot(store.root)
+    with pytest.raises(
+        ReleaseTooOld, match=r"release 1004000 or higher here, 1\.3\.0 has 1003000"
+    ):
         install(path, store)
     assert devices.snapshot(store.root) == before
 

@@ -24,6 +24,7 @@ OUT_OF_REACH = {
     "runtime-too-old": "the device holds a bundle against its own version; the host made it",
     "must-understand": "likewise",
     "version-conflict": "versions meet in a store",
+    "release-too-old": "the store keeps the floor",
     "no-matching-target": "the host is matched with no target",
     "engine-too-old": "the host's engine is the newest of its range",
     "execution-provider-missing": "the host opens every graph on the CPU",

@@ -139,6 +139,13 @@ def other_content_under_an_installed_version(scene: Scene) -> list[str]:
     return scene.install(name="loan", version="1.4.0", description="Changed.")
 
 
+@brings_about(errors.ReleaseTooOld)
+def older_release_after_the_record_was_lost(scene: Scene) -> list[str]:
+    for copy in (scene.store / "models" / "loan").glob("state-*.json"):
+        copy.unlink()
+    return scene.install(name="loan", version="1.3.0", release=1_003_000)
+
+
 @brings_about(errors.KeyInvalid)
 def key_that_is_none(scene: Scene) -> list[str]:
     return ["trust", "add", str(scene.write("release.pub", "hello"))]
