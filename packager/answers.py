@@ -8,9 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.contract.tensors import Array, Arrays
-from edge_runtime.engine.session import Session
+from edge_runtime.engine.session import Session, SessionPlan, open_session
+from packager.graph import Graph
 
 BATCH = 32
+
+
+def open_graph(graph: Graph) -> Session:
+    """Open a graph in the engine, as it is before anything is optimised.
+
+    Raises:
+        ModelLoadFailed: when the engine refuses it.
+    """
+    return open_session(graph.to_bytes(), SessionPlan())
 
 
 def row_count(feed: Mapping[str, Array]) -> int:

@@ -83,6 +83,7 @@ class Graph:
         roles: which output is ``label``, ``probability``, ``score`` or ``value``.
         labels: the classes in the order of the probability columns; empty where none.
         source: where it comes from.
+        repairs: what was mended so that the graph answers as the source does, as sentences.
     """
 
     model: onnx.ModelProto
@@ -93,6 +94,7 @@ class Graph:
     roles: Mapping[str, str]
     labels: tuple[Label, ...]
     source: SourceFacts
+    repairs: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Return the model's bytes, the same for the same model."""

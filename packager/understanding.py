@@ -10,8 +10,7 @@ from edge_runtime.contract.columns import assemble
 from edge_runtime.contract.errors import PredictionFailed
 from edge_runtime.contract.table import Column
 from edge_runtime.contract.tensors import Array, Arrays, Tolerance
-from edge_runtime.engine.session import SessionPlan, open_session
-from packager.answers import run_rows
+from packager.answers import open_graph, run_rows
 from packager.config import BuildConfig
 from packager.errors import ConversionFailed, ParityFailed
 from packager.graph import Description, Graph, MissingProbe
@@ -186,7 +185,7 @@ def _with_missing(
 
     A column that the source itself refuses to miss is not worth a word.
     """
-    session = open_session(graph.to_bytes(), SessionPlan())
+    session = open_graph(graph)
     accepted = {probe.column for probe in probes if probe.answers is not None}
     willing = graph.accepting_missing(accepted)
     agreeing = set()
@@ -214,7 +213,7 @@ def _parity(
 ) -> ParityFacts | None:
     if reference is None:
         return None
-    session = open_session(graph.to_bytes(), SessionPlan())
+    session = open_graph(graph)
     found = check_parity(
         reference, run_rows(session, rows.held_out.feed), task=graph.task, roles=graph.roles
     )
