@@ -21,22 +21,25 @@ from edge_runtime.contract.terminal import (
     tell,
 )
 from packager import __version__
-from packager.config import (
+from packager.config import BuildConfig, config_template, load_config, resolve
+from packager.console import step
+from packager.option_kinds import (
+    CLASSES,
+    COUNT,
     FLAG,
     FRACTION,
-    OPTIONS,
+    IMAGE,
+    NUMBER,
+    NUMBERS,
     PATH,
+    PATHS,
     RELEASE,
     ROWS,
     TARGETS,
+    TENSORS,
     TEXT,
-    BuildConfig,
-    Option,
-    config_template,
-    load_config,
-    resolve,
 )
-from packager.console import step
+from packager.options import OPTIONS, Option
 from packager.output import write_new
 
 CONFIG_NAME = "packager.toml"
@@ -89,7 +92,11 @@ def _usage(error: click.ClickException) -> UsageError:
 
 # --- what commands are made of -------------------------------------------------------------
 
-_METAVARS = {PATH: "PATH", TEXT: "TEXT", RELEASE: "NUMBER", FRACTION: "NUMBER", ROWS: "ROWS"}
+_METAVARS = {PATH: "PATH", PATHS: "PATH", TEXT: "TEXT", ROWS: "ROWS", IMAGE: "HxWxC"}
+_METAVARS |= dict.fromkeys((RELEASE, FRACTION, COUNT, NUMBER), "NUMBER")
+_METAVARS |= {NUMBERS: "NUMBERS", TENSORS: "NAME:DTYPE[AXES]", CLASSES: "NAMES"}
+_TYPES = {RELEASE: int, COUNT: int, FRACTION: float, NUMBER: float}
+_REPEATED = (TARGETS, PATHS, TENSORS)
 
 # main() looks for it itself: an error in the command line is an object as well.
 _json_flag = click.option(
@@ -119,8 +126,8 @@ def _flag(option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         name,
         option.field,
-        type={RELEASE: int, FRACTION: float}.get(option.kind, str),
-        multiple=option.kind is TARGETS,
+        type=_TYPES.get(option.kind, str),
+        multiple=option.kind in _REPEATED,
         help=help_text,
         metavar=_METAVARS.get(option.kind, option.key.upper()),
     )

@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.contract.bundle.manifest import is_name, is_version
 from edge_runtime.contract.errors import InputUnreadable, UsageError
 from packager.errors import ConfigInvalid, ConfigUnknownKey, nearest
+from packager.options import OPTIONS, Option
 
 DEFAULT_VERSION = "1.0.0"
 DEFAULT_TARGETS = ("x86-64-cpu", "arm64-cpu")
 DEFAULT_OUT = Path("dist")
 DEFAULT_KEY = Path("keys/release.key")
 DEFAULT_MAX_DROP = 0.01
-METRICS = ("average_precision", "balanced_accuracy", "r2")
-GOLDEN = ("synthetic", "real")
+DEFAULT_LAYOUT = "nchw"
 
-_MAX_RELEASE = (1 << 63) - 1
 # A version's parts, and the number that all but the first stay below.
 _PARTS = 3
 _BELOW = 1000
@@ -53,6 +51,19 @@ class BuildConfig:
         max_drop: how much of the metric a variant may lose against float32.
         description: one line for people.
         license: the model's licence, as an SPDX expression.
+        path: directories whose modules a saved model needs.
+        converter: Python files that register converters with skl2onnx.
+        from_step: how many steps of a pipeline the application computes itself.
+        allow_version_skew: open a model with other library versions than wrote it.
+        weights: the state_dict of a model that a function makes.
+        input: the inputs of such a model, as ``name:dtype[axis,…]``.
+        show_rows: whether errors and the report show values of the worst rows.
+        labels: names of the classes, in the order of the model's outputs.
+        threshold: from which score on the second of two classes is answered.
+        image: height, width and channels of the images that the application hands over.
+        mean: what is subtracted from each channel, once its values are within 0…1.
+        std: what each channel is then divided by.
+        layout: where the model wants the channels, one of ``LAYOUTS``.
     """
 
     model: Path
@@ -75,117 +86,19 @@ class BuildConfig:
     max_drop: float = DEFAULT_MAX_DROP
     description: str = ""
     license: str = ""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of value: in words, and how a raw value becomes one (None where it cannot)."""
-
-    wanted: str
-    read: Callable[[Any, Path], Any]
-
-
-@dataclass(frozen=True)
-class Option:
-    """A key of ``packager.toml``, and the flag of the same name.
-
-    Attributes:
-        key: as written, ``split-by``; the flag is ``--split-by``.
-        kind: what value it takes.
-        help: one line; the template shows it as a comment.
-        example: what the template shows where nothing is set, as TOML.
-    """
-
-    key: str
-    kind: Kind
-    help: str
-    example: str
-
-    @property
-    def field(self) -> str:
-        """The field of ``BuildConfig``; the flag ``--target`` may come several times."""
-        return "targets" if self.key == "target" else self.key.replace("-", "_")
-
-
-def _text(value: Any, _: Path) -> str | None:
-    return value if isinstance(value, str) and value.strip() and value.isprintable() else None
-
-
-def _path(value: Any, base: Path) -> Path | None:
-    text = _text(str(value) if isinstance(value, Path) else value, base)
-    return None if text is None else base / text
-
-
-def _target(value: Any, base: Path) -> str | None:
-    text = _text(value, base)
-    own = text is not None and (text.endswith(".toml") or "/" in text)
-    return str(base / str(text)) if own else text
-
-
-def _targets(value: Any, base: Path) -> tuple[str, ...] | None:
-    found = [_target(item, base) for item in value] if isinstance(value, (list, tuple)) else []
-    names = tuple(name for name in found if name is not None)
-    return names if 0 < len(set(names)) == len(found) else None
-
-
-def _golden(value: Any, base: Path) -> str | Path | None:
-    return value if value in GOLDEN else _path(value, base)
-
-
-TEXT = Kind("one line of text", _text)
-NAME = Kind(
-    "lower-case letters, digits, dots, dashes and underscores, at most 64",
-    lambda value, _: value if isinstance(value, str) and is_name(value) else None,
-)
-VERSION = Kind(
-    "letters, digits, dots, dashes and underscores, as text",
-    lambda value, _: value if isinstance(value, str) and is_version(value) else None,
-)
-RELEASE = Kind(
-    f"an integer from 0 to {_MAX_RELEASE}",
-    lambda value, _: value if type(value) is int and 0 <= value <= _MAX_RELEASE else None,
-)
-FRACTION = Kind(
-    "a number from 0 to 1",
-    lambda value, _: value if type(value) in (int, float) and 0 <= value <= 1 else None,
-)
-FLAG = Kind("true or false", lambda value, _: value if isinstance(value, bool) else None)
-PATH = Kind("a path", _path)
-TARGETS = Kind("a list of different names or paths of target profiles", _targets)
-ROWS = Kind(f"{', '.join(GOLDEN)}, or the path of a file of rows", _golden)
-METRIC = Kind(
-    f"one of {', '.join(METRICS)}", lambda value, _: value if value in METRICS else None
-)
-
-OPTIONS = (
-    Option("model", PATH, "the model: .skops, .joblib, .pkl or .onnx", '"model.skops"'),
-    Option("name", NAME, "what the bundle is called; else as the model's file", '"fraud"'),
-    Option("version", VERSION, "the version, for people; else 1.0.0", '"1.4.0"'),
-    Option("release", RELEASE, "the same for machines; 1.4.0 makes 1004000", "1004000"),
-    Option(
-        "target",
-        TARGETS,
-        "profiles, by name or path; else x86-64-cpu, arm64-cpu",
-        '["arm64-cpu"]',
-    ),
-    Option("data", PATH, "rows that calibrate and judge: CSV, Parquet or NPZ", '"rows.csv"'),
-    Option("label", TEXT, "the column of the rows that holds the truth", '"fraud"'),
-    Option("holdout", PATH, "rows that judge; data then only calibrates", '"holdout.csv"'),
-    Option("split-by", TEXT, "a column; rows alike in it stay together", '"customer"'),
-    Option("key", PATH, "the signing key; else keys/release.key", '"keys/release.key"'),
-    Option(
-        "passphrase-file", PATH, "its first line opens the key; else you are asked", '"pass"'
-    ),
-    Option("unsigned", FLAG, "leave signing to packager sign", "true"),
-    Option("out", PATH, "where bundle and report go; else dist", '"dist"'),
-    Option("replay", PATH, "a report; make its bytes again, or fail", '"fraud.report.json"'),
-    Option("trust-pickle", FLAG, "open pickles, which run code: only your own", "true"),
-    Option("golden", ROWS, "rows that prove devices: synthetic, real or a file", '"synthetic"'),
-    Option("metric", METRIC, f"one of {', '.join(METRICS)}; else the labels say", '"r2"'),
-    Option("max-drop", FRACTION, "how much of it a variant may lose; else 0.01", "0.01"),
-    Option("description", TEXT, "what the model is for, in one line", '"Card fraud, EU"'),
-    Option("license", TEXT, "the model's licence, as SPDX", '"Apache-2.0"'),
-)
+    path: tuple[Path, ...] = ()
+    converter: tuple[Path, ...] = ()
+    from_step: int | None = None
+    allow_version_skew: bool = False
+    weights: Path | None = None
+    input: tuple[str, ...] = ()
+    show_rows: bool = False
+    labels: tuple[str, ...] = ()
+    threshold: float | None = None
+    image: tuple[int, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    layout: str = DEFAULT_LAYOUT
 
 
 def load_config(path: Path) -> dict[str, Any]:
@@ -261,6 +174,11 @@ def resolve(flags: Mapping[str, Any], file: Mapping[str, Any]) -> BuildConfig:
     if chosen.get("golden") == "real" and "data" not in chosen:
         raise _invalid(options["golden"], "synthetic where no data is given", "real")
     version = chosen.get("version", DEFAULT_VERSION)
+    for field in ("mean", "std"):
+        if field in chosen and len(chosen[field]) != chosen.get("image", (0, 0, 0))[-1]:
+            raise _invalid(
+                options[field], "as many numbers as --image has channels", chosen[field]
+            )
     defaults = {"name": legal_name(chosen["model"].stem), "version": version}
     if "release" not in chosen:
         defaults["release"] = release_of(version)
@@ -323,7 +241,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, (int, float)):
-        return str(value)
+        return repr(value)
     return json.dumps(str(value), ensure_ascii=False)
 
 

@@ -26,6 +26,7 @@ from packager.report.card import render_card
 from packager.report.facts import BuildFacts, Identity, PackedFacts, report_json
 from packager.report.files import read_report, write_report
 from packager.report.manifest import make_manifest
+from packager.sources.options import SourceOptions
 from packager.stages.convert import open_source
 from packager.stages.pack import target_parts
 from packager.stages.sign import Signer
@@ -67,7 +68,7 @@ def build(config: BuildConfig, say: Say, ask: AskPassphrase) -> Built:
     recorded = read_report(config.replay) if config.replay else None
     record = Record(recorded.values if recorded else None)
     profiles = _profiles(config.targets)
-    with open_source(config.model, trust_pickle=config.trust_pickle) as source:
+    with open_source(config.model, _source_options(config)) as source:
         understood = understand(source, profiles, config, record, say)
     built = [build_target(profile, understood, config, record, say) for profile in profiles]
     facts = _facts(config, understood, built)
@@ -84,6 +85,18 @@ def build(config: BuildConfig, say: Say, ask: AskPassphrase) -> Built:
         write_report(new_report, report_json(facts, packed, record.values))
     say("bundle", _verdict(signer))
     return Built(bundle, report, facts, packed)
+
+
+def _source_options(config: BuildConfig) -> SourceOptions:
+    return SourceOptions(
+        trust_pickle=config.trust_pickle,
+        modules=config.path,
+        converters=config.converter,
+        from_step=config.from_step,
+        allow_version_skew=config.allow_version_skew,
+        weights=config.weights,
+        inputs=config.input,
+    )
 
 
 def _profiles(names: Sequence[str]) -> list[TargetProfile]:

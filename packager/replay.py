@@ -40,6 +40,10 @@ def asked(
         "max-drop": config.max_drop,
         "description": config.description,
         "license": config.license,
+        "from-step": config.from_step,
+        "labels": list(config.labels),
+        "threshold": config.threshold,
+        "image": [*config.image, *config.mean, *config.std, config.layout],
         "versions": library_versions(source.versions),
     }
 

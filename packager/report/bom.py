@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from edge_runtime.contract.bundle.content import Content, digest_of
 from edge_runtime.contract.bundle.digests import sha256_hex
 from packager import __version__
 from packager.report.facts import BuildFacts, TargetFacts
@@ -20,7 +21,7 @@ from packager.report.facts import BuildFacts, TargetFacts
 FILE_NAME = "bom.cdx.json"
 
 
-def render_bom(facts: BuildFacts, target: TargetFacts, files: Mapping[str, bytes]) -> bytes:
+def render_bom(facts: BuildFacts, target: TargetFacts, files: Mapping[str, Content]) -> bytes:
     """Return the document.
 
     Args:
@@ -118,15 +119,15 @@ def _software(facts: BuildFacts) -> list[dict[str, Any]]:
     return found
 
 
-def _files(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+def _files(files: Mapping[str, Content]) -> list[dict[str, Any]]:
     return [
         {
             "type": "file",
             "bom-ref": f"file-{path}",
             "name": path,
-            "hashes": _hashes(sha256_hex(data)),
+            "hashes": _hashes(digest_of(content)),
         }
-        for path, data in sorted(files.items())
+        for path, content in sorted(files.items())
     ]
 
 

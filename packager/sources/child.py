@@ -1,27 +1,28 @@
-"""The child that opens saved models: it shuts itself in, unpickles, and answers questions.
+"""The child that opens models: it shuts itself in, opens one, and answers questions about it.
 
-Started by ``sandbox.Sandbox`` as ``python -m packager.sources.child``. This is the only file
-that unpickles. Requests come over its standard input, answers go out over what was its standard
-output; what the opened model prints goes nowhere.
+Started by ``sandbox.Sandbox`` as ``python -m packager.sources.child``, also in environments of
+other library versions. Requests come over its standard input, answers go out over what was its
+standard output; what the opened model prints goes nowhere.
 """
 
 from __future__ import annotations
 
-import io
 import os
+import runpy
 import sys
-import warnings
+from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from edge_runtime.contract.errors import EdgepackError
-from packager.errors import SourceUnsupported, SourceUntrustedType, SourceVersionSkew
+from packager.errors import SourceUnsupported
 from packager.sources import wire
+from packager.sources.attempts import attempt
 from packager.sources.confine import Limits, confine
+from packager.sources.loaders import open_model
+from packager.sources.opened import OpenedModel
 from packager.sources.wire import Message
-
-if TYPE_CHECKING:
-    from packager.sources.sklearn_model import SklearnModel
 
 _MESSAGE_LIMIT = 2000
 
@@ -33,7 +34,9 @@ def main() -> None:
     start = wire.receive(requests)
     if start is None:
         return
-    containment = confine(Limits(**start.head["limits"]))
+    containment = confine(
+        Limits(**start.head["limits"]), home=Path.cwd(), readable=start.head["readable"]
+    )
     wire.send(answers, Message({"containment": containment}))
     server = Server()
     while (request := wire.receive(requests)) is not None:
@@ -70,104 +73,59 @@ class Server:
     """Answers the parent's requests about one model."""
 
     def __init__(self) -> None:
-        self._model: SklearnModel | None = None
+        self._model: OpenedModel | None = None
 
     def answer(self, request: Message) -> Message:
         """Do what the request's ``do`` says."""
-        from packager.sources.sklearn_model import SklearnModel
-
         head = request.head
         if head["do"] == "load":
-            self._model = SklearnModel(load(head["format"], request.payload))
+            self._model = _open(head["form"], Path(head["path"]), head["options"])
             return Message(self._model.describe())
         if self._model is None:
             message = "no model was loaded"
             raise ValueError(message)
-        if head["do"] == "plan":
-            return Message(self._model.plan(head["kinds"]))
-        if head["do"] == "graph":
-            from packager.sources.sklearn_graph import convert
-
-            return Message({}, convert(self._model, head["opset"]))
-        rows = wire.unpack(request)
-        if head["do"] == "probe":
-            accepted, answers = self._model.probe(rows)
-            packed = wire.pack(answers)
-            return Message({**packed.head, "accepted": accepted}, packed.payload)
-        return wire.pack(self._model.answers(rows))
+        return _about(self._model, request)
 
 
-def load(form: str, data: bytes) -> Any:
-    """Open a saved estimator. A pickle runs whatever code its writer chose.
+def _about(model: OpenedModel, request: Message) -> Message:
+    head = request.head
+    if head["do"] == "plan":
+        return Message(model.plan(head["kinds"]))
+    if head["do"] == "graph":
+        converted = model.graph(head["opset"])
+        return Message({"repairs": list(converted.repairs)}, converted.data)
+    if head["do"] == "diagnose":
+        return Message({"steps": model.diagnose()})
+    rows = wire.unpack(request)
+    if head["do"] == "probe":
+        accepted, answers = model.probe(rows)
+        packed = wire.pack(answers)
+        return Message({**packed.head, "accepted": accepted}, packed.payload)
+    if head["do"] == "attempt":
+        refused, answers = attempt(model.answers, rows, head["blocks"])
+        packed = wire.pack(answers)
+        return Message({**packed.head, "refused": refused}, packed.payload)
+    return wire.pack(model.answers(rows))
 
-    Args:
-        form: ``skops`` or ``pickle`` (joblib's files are pickles).
-        data: the file's bytes.
 
-    Raises:
-        SourceUntrustedType: when a skops file names a type outside the allow-list.
-        SourceVersionSkew: when another version of scikit-learn wrote the file.
-        SourceUnsupported: when what it holds is no fitted scikit-learn estimator.
-    """
-    from sklearn.base import BaseEstimator
-    from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
-    from sklearn.utils.validation import check_is_fitted
+def _open(form: str, path: Path, options: Mapping[str, Any]) -> OpenedModel:
+    sys.path[:0] = options.get("modules", ())
+    for file in options.get("converters", ()):
+        _run_converters(Path(file))
+    return open_model(form, path, options)
 
+
+def _run_converters(file: Path) -> None:
+    """Run a file of the user's own that registers converters."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", InconsistentVersionWarning)
-            model = _load_skops(data) if form == "skops" else _load_pickle(data)
-    except InconsistentVersionWarning as skew:
-        saved, installed = skew.original_sklearn_version, skew.current_sklearn_version
-        raise SourceVersionSkew(
-            f"the model was saved by scikit-learn {saved}, this Python has {installed}",
-            hint=f"Install scikit-learn=={saved} beside the packager, or save the model again.",
-            expected=saved,
-            found=installed,
-        ) from None
-    if not isinstance(model, BaseEstimator):
-        kind = type(model)
+        runpy.run_path(str(file))
+    except Exception as error:  # it is the user's program and may raise anything
         raise SourceUnsupported(
-            "the file must hold a scikit-learn estimator, it holds a "
-            f"{kind.__module__}.{kind.__qualname__}",
-            hint="Save the fitted estimator or pipeline itself.",
-            expected="estimator",
-            found=f"{kind.__module__}.{kind.__qualname__}",
-        )
-    try:
-        check_is_fitted(model)
-    except NotFittedError:
-        raise SourceUnsupported(
-            f"the {type(model).__name__} must be fitted, it is not",
-            hint="Call fit before saving the model.",
-            expected="fitted",
-            found="not fitted",
+            f"{file.name} must register converters, it raised {type(error).__name__}: {error}",
+            hint="Run it alone with the Python that runs the packager, and mend it.",
+            expected="converters",
+            found=type(error).__name__,
         ) from None
-    return model
-
-
-def _load_pickle(data: bytes) -> Any:
-    import joblib
-
-    return joblib.load(io.BytesIO(data))
-
-
-def _load_skops(data: bytes) -> Any:
-    import skops.io
-
-    from packager.sources.skops_types import TRUSTED
-
-    named = skops.io.get_untrusted_types(data=data)
-    untrusted = sorted(set(named) - TRUSTED)
-    if untrusted:
-        raise SourceUntrustedType(
-            f"the skops file holds {', '.join(untrusted)}, outside scikit-learn's own types",
-            hint="Take that part out of the pipeline, or build from a pickle that you trust.",
-            expected="types of scikit-learn, scipy and numpy that hold numbers",
-            found=untrusted,
-        )
-    return skops.io.loads(data, trusted=named)
 
 
 if __name__ == "__main__":

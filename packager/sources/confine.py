@@ -34,6 +34,9 @@ _LANDLOCK_VERSION = 1
 _RULE_PATH_BENEATH = 1
 _READ_FILE = 1 << 2
 _READ_DIR = 1 << 3
+# write to files, remove directories, remove files, make directories, make files
+_WRITE = sum(1 << bit for bit in (1, 4, 5, 7, 8))
+_TRUNCATE, _TRUNCATE_ABI = 1 << 14, 3
 # ABI → how many file rights, and how many network rights and scopes, it knows (from that on).
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}
 _TCP_ABI, _TCP_RIGHTS = 4, 0b11
@@ -69,18 +72,25 @@ class Limits:
         memory_bytes: address space.
         cpu_seconds: processor time over its whole life.
         wall_seconds: time for one request, kept by the parent.
+        file_bytes: how long a file it may write, in its own directory alone.
     """
 
     memory_bytes: int
     cpu_seconds: int
     wall_seconds: float
+    file_bytes: int = 0
 
 
-def confine(limits: Limits) -> str:
+def confine(limits: Limits, home: Path, readable: Iterable[str] = ()) -> str:
     """Shut this process in for good and return what holds, or what does not and why.
 
     The answer starts with ``contained:`` or ``uncontained:``. Everything that the kernel allows
     is applied even where the whole is not contained.
+
+    Args:
+        limits: what it may use.
+        home: its own directory, the only one that it may write into, if any.
+        readable: files and directories that it may read beside its own program.
     """
     if sys.platform == "win32":
         return "uncontained: needs Linux, this is Windows"
@@ -93,7 +103,9 @@ def confine(limits: Limits) -> str:
     separate = libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC) == 0
     lacking = []
     try:
-        files = f"files by Landlock ABI {_landlock(libc, _readable())}"
+        writable = [home] if limits.file_bytes else []
+        abi = _landlock(libc, [home, *_readable(), *map(Path, readable)], writable)
+        files = f"files by Landlock ABI {abi}"
     except OSError as error:
         lacking.append(f"no Landlock ({error.strerror}), so files are within its reach")
     _drop_capabilities(libc)
@@ -117,7 +129,7 @@ def _limit(limits: Limits) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, hard))
     _lower(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_FSIZE, 0)  # its answers go through a pipe; it writes no file
+    _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
 
 
 def _lower(which: int, wanted: int) -> None:
@@ -146,8 +158,11 @@ def _readable() -> Iterable[Path]:
     yield from map(Path, _SYSTEM_FILES)
 
 
-def _landlock(libc: ctypes.CDLL, readable: Iterable[Path]) -> int:
-    """Allow reading below ``readable`` and nothing else; return the kernel's Landlock ABI.
+def _landlock(libc: ctypes.CDLL, readable: Iterable[Path], writable: Iterable[Path]) -> int:
+    """Allow reading below ``readable``, files below ``writable``, and nothing else.
+
+    Returns:
+        The kernel's Landlock ABI.
 
     Raises:
         OSError: when the kernel has no Landlock or refuses.
@@ -165,22 +180,28 @@ def _landlock(libc: ctypes.CDLL, readable: Iterable[Path]) -> int:
     )
     try:
         for path in readable:
-            _allow_reading(libc, ruleset, path)
+            _allow(libc, ruleset, path, _READ_FILE | _READ_DIR)
+        for path in writable:
+            _allow(libc, ruleset, path, _writing(abi))
         _checked(libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0))
     finally:
         os.close(ruleset)
     return abi
 
 
-def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: Path) -> None:
+def _writing(abi: int) -> int:
+    rights = _READ_FILE | _READ_DIR | _WRITE
+    return rights | _TRUNCATE if abi >= _TRUNCATE_ABI else rights
+
+
+def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
     try:
         opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return  # not on this machine, so nothing to allow
     try:
         directory = stat.S_ISDIR(os.fstat(opened).st_mode)
-        rights = _READ_FILE | _READ_DIR if directory else _READ_FILE
-        rule = struct.pack("=Qi", rights, opened)
+        rule = struct.pack("=Qi", rights if directory else _READ_FILE, opened)
         _checked(libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0))
     finally:
         os.close(opened)

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from edge_runtime.contract.table import Column
-from edge_runtime.contract.tensors import Array, TensorSpec
-from packager.errors import DataUnusable
+from edge_runtime.contract.tensors import Array, Arrays
 from packager.graph import (
     Description,
     Graph,
     MissingProbe,
     SourceFacts,
-    legal_names,
     tensor_specs,
 )
 from packager.sources import onnx_model
+from packager.sources.tensor_columns import tensor_columns
 
 FRAMEWORK = "onnx"
 CONTAINMENT = "contained: an ONNX file runs no code of its own"
 
-_KINDS = {"string": "text", "float16": "float", "float32": "float", "float64": "float"}
-
 
 class OnnxSource:
     """One ONNX file, read in this process.
-
-    Columns become inputs in one of three ways. A single ``[?, n]`` input takes the data's n
-    columns in their order. Several ``[?, 1]`` inputs take the columns of their names, or those
-    whose names become theirs when written as identifiers. Other inputs, and data that are no
-    table, are bare tensors without columns.
 
     Args:
         path: the file; external data must lie in its directory.
@@ -71,7 +65,7 @@ class OnnxSource:
         Raises:
             DataUnusable: when the data's columns cannot be the graph's inputs.
         """
-        self._columns = () if kinds is None else _columns(self._inputs, kinds)
+        self._columns = () if kinds is None else tensor_columns(self._inputs, kinds)
         return Description(
             source=self._facts,
             task=self._task,
@@ -103,40 +97,16 @@ class OnnxSource:
     def reference(self, _columns: Mapping[str, Array]) -> None:
         """Return nothing: the graph is the source, so nothing else answers."""
 
+    def attempt(
+        self, _columns: Mapping[str, Array], blocks: Sequence[int]
+    ) -> tuple[NDArray[np.bool_], Arrays]:
+        """Answer no row: the graph is the source."""
+        return np.zeros(sum(blocks), dtype=bool), {}
+
     def missing_probe(self, _columns: Mapping[str, Array]) -> tuple[MissingProbe, ...]:
         """Return nothing: nobody but the graph could say which missing values are meant."""
         return ()
 
-
-def _columns(inputs: tuple[TensorSpec, ...], kinds: Mapping[str, str]) -> tuple[Column, ...]:
-    if "tensor" in kinds.values():
+    def diagnose(self) -> tuple[Mapping[str, str], ...]:
+        """Return nothing: the file is a graph already, it has no steps to convert."""
         return ()
-    widths = [spec.shape[1:] for spec in inputs]
-    if widths == [(len(kinds),)]:
-        return tuple(_column(inputs[0], name, index, kinds) for index, name in enumerate(kinds))
-    by_input = dict(zip(legal_names(list(kinds)), kinds, strict=True)) | {n: n for n in kinds}
-    if all(spec.name in by_input for spec in inputs):
-        if any(width != (1,) for width in widths):
-            return ()
-        return tuple(_column(spec, by_input[spec.name], None, kinds) for spec in inputs)
-    wanted = ", ".join(f"{spec.name} {spec.text()}" for spec in inputs)
-    raise DataUnusable(
-        f"the graph takes {wanted}; the data have {len(kinds)} columns: {', '.join(kinds)}",
-        hint="Give exactly the graph's columns in its order, or name columns as its inputs.",
-        expected=[f"{spec.name} {spec.text()}" for spec in inputs],
-        found=list(kinds),
-    )
-
-
-def _column(spec: TensorSpec, name: str, index: int | None, kinds: Mapping[str, str]) -> Column:
-    kind = _KINDS.get(spec.dtype, "integer")
-    if kinds[name] == "text" and kind != "text":
-        raise DataUnusable(
-            f"column {name!r} is text in the data, the graph's input {spec.name!r} takes "
-            f"{spec.dtype}",
-            hint="Give this column in the form that the graph takes.",
-            column=name,
-            expected=spec.dtype,
-            found="text",
-        )
-    return Column(name, kind, spec.name, index, "refuse")

@@ -6,11 +6,13 @@ Nothing that the child says is believed beyond its form: it may run a stranger's
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
@@ -22,7 +24,9 @@ from packager.errors import (
     ColumnMissing,
     ConversionFailed,
     DataUnusable,
+    HostExtraMissing,
     SourceFailed,
+    SourceUnreadable,
     SourceUnsupported,
     SourceUntrustedType,
     SourceVersionSkew,
@@ -37,6 +41,7 @@ CPU_SECONDS = 3600
 WALL_SECONDS = 600.0
 MAX_ANSWER_BYTES = 2 << 30  # what one ONNX file can be
 _EXIT_SECONDS = 5.0
+_ROOT = Path(__file__).resolve().parents[2]
 _TEXT_LIMIT = 600
 
 # The only errors that the child can raise in us, by code, and the only values they carry.
@@ -46,6 +51,8 @@ _ERRORS: dict[str, type[EdgepackError]] = {
         ColumnMissing,
         ConversionFailed,
         DataUnusable,
+        HostExtraMissing,
+        SourceUnreadable,
         SourceUnsupported,
         SourceUntrustedType,
         SourceVersionSkew,
@@ -60,10 +67,14 @@ _ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",  # the converter iterates over sets
     "PYTHONUTF8": "1",
+    "CUDA_VISIBLE_DEVICES": "",  # parity is judged on the CPU; a driver needs devices and files
     "JOBLIB_MULTIPROCESSING": "0",
+    "KERAS_BACKEND": "torch",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_USE_LEGACY_KERAS": "1",
 }
 
 
@@ -89,30 +100,41 @@ class Sandbox:
     Args:
         what: how errors name what the child opens.
         limits: what the child may use.
+        readable: the files and directories that it may read.
+        python: the interpreter of an environment with other library versions; else our own.
 
     Attributes:
         containment: what holds, ``contained: …`` or ``uncontained: …``.
     """
 
-    def __init__(self, what: str, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        limits: Limits | None = None,
+        *,
+        readable: Iterable[Path] = (),
+        python: Path | None = None,
+    ) -> None:
         self._what = what
         self._limits = limits or default_limits()
+        self._readable = [str(path.resolve()) for path in readable]
+        self._python = python
         self.containment = ""
 
     def __enter__(self) -> Sandbox:
         self._home = tempfile.TemporaryDirectory(prefix="edgepack-", ignore_cleanup_errors=True)
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "packager.sources.child"],
+            [self._python or sys.executable, "-m", "packager.sources.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=self._home.name,
-            env=_environment(self._home.name),
+            env=self._environment(Path(self._home.name)),
             start_new_session=True,
         )
         self._pipes = cast(BinaryIO, self._child.stdin), cast(BinaryIO, self._child.stdout)
         try:
-            started = self.ask({"limits": vars(self._limits)})
+            started = self.ask({"limits": vars(self._limits), "readable": self._readable})
         except CrashError as crash:
             self._end()
             raise SourceFailed(
@@ -180,6 +202,12 @@ class Sandbox:
             return answer
         raise self._death(answer)
 
+    def _environment(self, home: Path) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        paths = _copied_code(home) if self._python else _own_paths()
+        own = {"HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": paths}
+        return {**kept, **_ENVIRONMENT, **own}
+
     def _death(self, reason: Exception | None) -> SourceFailed:
         if isinstance(reason, wire.WireBrokenError):
             found = f"it answered what is no message ({clean(reason)})"
@@ -240,12 +268,18 @@ class Sandbox:
         self._home.cleanup()
 
 
-def _environment(home: str) -> dict[str, str]:
-    root = str(Path(__file__).resolve().parents[2])
+def _own_paths() -> str:
+    """Return the module path of a child that has our own libraries."""
     packages = [path for path in sys.path if Path(path).name in PACKAGE_DIRECTORIES]
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    paths = os.pathsep.join([root, *packages])
-    return {**kept, **_ENVIRONMENT, "HOME": home, "TMPDIR": home, "PYTHONPATH": paths}
+    return os.pathsep.join([str(_ROOT), *packages])
+
+
+def _copied_code(home: Path) -> str:
+    """Return the module path of a child elsewhere: our code, without what lies beside it."""
+    for package in ("packager", "edge_runtime"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(_ROOT / package, home / "code" / package, ignore=ignored)
+    return str(home / "code")
 
 
 def _leaf(told: Any) -> EdgepackError:

@@ -18,6 +18,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.pipeline import Pipeline
 
 from packager.errors import ConversionFailed
+from packager.sources.opened import Converted
 from packager.sources.sklearn_columns import Plan, walk
 from packager.sources.sklearn_model import SklearnModel
 
@@ -36,7 +37,7 @@ _TOKENS_RE2 = r"[\p{L}\p{N}_][\p{L}\p{N}_]+"
 _LOCALE = "C.UTF-8"
 
 
-def convert(model: SklearnModel, opset: Mapping[str, int]) -> bytes:
+def convert(model: SklearnModel, opset: Mapping[str, int]) -> Converted:
     """Return the model's ONNX file, with our names and the same bytes for the same model.
 
     Raises:
@@ -58,7 +59,7 @@ def convert(model: SklearnModel, opset: Mapping[str, int]) -> bytes:
     values = (*converted.graph.input, *converted.graph.output)
     _rename(converted.graph, {v.name: name for v, name in zip(values, names, strict=True)})
     _tidy_shapes(converted.graph, model)
-    return bytes(converted.SerializeToString(deterministic=True))
+    return Converted(converted.SerializeToString(deterministic=True))
 
 
 def _without_form(told: str) -> ConversionFailed:

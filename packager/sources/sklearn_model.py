@@ -15,6 +15,7 @@ from sklearn.utils import get_tags
 from edge_runtime.contract.tensors import Array, Arrays
 from packager.errors import ConversionFailed, SourceUnsupported
 from packager.graph import OUTPUT_NAMES, Label
+from packager.sources.opened import Converted
 from packager.sources.sklearn_columns import Plan, plan_columns, walk
 
 _TASKS = {
@@ -59,6 +60,7 @@ class SklearnModel:
         """Return what the parent needs to know, as JSON can hold it."""
         features = getattr(self.estimator, "n_features_in_", None)
         return {
+            "framework": "scikit-learn",
             "kind": type(self.estimator).__name__,
             "task": self.task,
             "roles": self.roles,
@@ -90,6 +92,12 @@ class SklearnModel:
         if self.columns is None:
             self.columns = plan_columns(self.estimator, None)
         return self.columns
+
+    def graph(self, opset: Mapping[str, int]) -> Converted:
+        """Convert the estimator for these operator sets, by domain."""
+        from packager.sources.sklearn_graph import convert
+
+        return convert(self, opset)
 
     def answers(self, rows: Mapping[str, Array]) -> Arrays:
         """Return the estimator's own answers for raw rows, by output name."""

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.contract.bundle.digests import sha256_file
 from edge_runtime.contract.tensors import Array, Arrays
 from packager.errors import PickleRefused, SourceUnreadable, SourceUnsupported
 from packager.graph import Description, Graph, MissingProbe
+from packager.sources.child_source import Saved
 from packager.sources.confine import Limits
 from packager.sources.onnx_source import OnnxSource
+from packager.sources.options import SourceOptions
 from packager.sources.sandbox import Sandbox
-from packager.sources.sklearn_source import SklearnSource
+from packager.sources.saved import open_saved
 
 T = TypeVar("T")
 
@@ -24,7 +32,18 @@ FORMS = {
     ".pkl": "pickle",
     ".pickle": "pickle",
     ".onnx": "onnx",
+    ".json": "xgboost",
+    ".ubj": "xgboost",
+    ".txt": "lightgbm",
+    ".cbm": "catboost",
+    ".pt2": "torch",
+    ".keras": "keras",
+    ".h5": "keras",
+    ".hdf5": "keras",
 }
+_FACTORY = ".py"
+_SAVED_MODEL = "saved_model.pb"
+_WHOLE_MODULES = frozenset({".pt", ".pth"})
 
 
 class Source(Protocol):
@@ -42,56 +61,140 @@ class Source(Protocol):
     def reference(self, columns: Mapping[str, Array]) -> Arrays | None:
         """Return its own answers by output name, for raw rows by column name.
 
-        None where the graph is the source itself, so that nothing can be compared.
+        A model of bare tensors takes rows by input name. None where the graph is the source
+        itself, so that nothing can be compared.
         """
 
     def missing_probe(self, columns: Mapping[str, Array]) -> tuple[MissingProbe, ...]:
         """Say what it answers when a column is missing, for some of these rows."""
 
+    def attempt(
+        self, columns: Mapping[str, Array], blocks: Sequence[int]
+    ) -> tuple[NDArray[np.bool_], Arrays]:
+        """Ask it for rows that it may refuse: which it answered, and these answers.
+
+        Asked only where ``reference`` answers. Blocks are rows that are alike.
+        """
+
+    def diagnose(self) -> tuple[Mapping[str, str], ...]:
+        """Say of each step what would become of it: path, class, form, verdict and why."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Which file is opened how."""
+
+    path: Path
+    form: str
+    factory: str = ""
+
 
 @contextmanager
 def open_source(
-    path: Path, *, trust_pickle: bool = False, limits: Limits | None = None
+    path: Path, options: SourceOptions | None = None, *, limits: Limits | None = None
 ) -> Iterator[Source]:
-    """Open a model file for as long as the context lasts.
+    """Open a model for as long as the context lasts.
 
     Args:
-        path: a ``.skops``, ``.joblib``, ``.pkl`` or ``.onnx`` file.
-        trust_pickle: open a pickle although it runs code, in a child that is shut in.
-        limits: what that child may use; decided by this machine when None.
+        path: its file or directory, or ``module.py:function``.
+        options: how it opens.
+        limits: what the child that opens it may use; decided by this machine when None.
 
     Raises:
         SourceUnsupported: when the name says no known form, or the file holds no model.
         PickleRefused: when it is a pickle and nobody vouched for it.
         SourceUnreadable: when it is missing, damaged, or points outside its directory.
         SourceUntrustedType: when a skops file names a type outside the allow-list.
-        SourceVersionSkew: when another version of scikit-learn wrote it.
+        SourceVersionSkew: when another version of its library wrote it.
+        HostExtraMissing: when its library is not installed.
         SourceFailed: when the child died, took too long or broke the protocol.
         ConversionFailed: when an ONNX file is too large or not made of tensors.
     """
-    form = FORMS.get(path.suffix.lower())
-    if form is None:
-        raise SourceUnsupported(
-            f"a model's name must end with {', '.join(FORMS)}; this is {path.name!r}",
-            hint="Save the model in one of these forms.",
-            expected=sorted(FORMS),
-            found=path.suffix,
-        )
-    if form == "pickle" and not trust_pickle:
-        raise PickleRefused(
-            f"a model must open without running code, {path.name} is a pickle",
-            hint="Save it with skops.io.dump(model, "
-            f"'{path.stem}.skops') and build from that, or pass --trust-pickle "
-            "if you know who wrote it.",
-            expected=".skops or .onnx",
-            found=path.suffix,
-        )
-    if form == "onnx":
+    options = options or SourceOptions()
+    opened = _opened(path)
+    if opened.form == "pickle" and not options.trust_pickle:
+        raise _pickle(path)
+    if opened.form == "onnx":
         yield _readable(path, OnnxSource)
         return
-    data = _readable(path, Path.read_bytes)
-    with Sandbox(path.name, limits) as sandbox:
-        yield SklearnSource(sandbox, path.name, data, form)
+    saved = Saved(
+        name=path.name,
+        path=opened.path,
+        form=opened.form,
+        sha256=_readable(opened.path, lambda _: _digest(opened.path, options)),
+        options=_told(opened, options),
+    )
+    with ExitStack() as stack:
+        sandbox = Sandbox(path.name, limits, readable=_needed(opened, options))
+        yield open_saved(stack.enter_context(sandbox), saved)
+
+
+def _opened(path: Path) -> _Opened:
+    """Tell a model's form by its name, or by what its directory holds."""
+    suffix, _, factory = path.suffix.partition(":")
+    if suffix == _FACTORY and factory:
+        return _Opened(path.with_suffix(_FACTORY), "factory", factory)
+    form = FORMS.get(suffix.lower())
+    if form is not None and not factory:
+        return _Opened(path, form)
+    if (path / _SAVED_MODEL).is_file():
+        return _Opened(path, "tensorflow")
+    hint = "Save the model in one of these forms."
+    if suffix.lower() in _WHOLE_MODULES:
+        hint = (
+            "Save it with torch.export.save(torch.export.export(model, …), 'model.pt2'), "
+            "or name what makes it: module.py:function --weights FILE"
+        )
+    elif suffix == _FACTORY:
+        hint = "Name the function that makes the model: module.py:function"
+    raise SourceUnsupported(
+        f"a model's name must end with {', '.join(FORMS)}; this is {path.name!r}",
+        hint=hint,
+        expected=sorted(FORMS),
+        found=path.suffix,
+    )
+
+
+def _pickle(path: Path) -> PickleRefused:
+    return PickleRefused(
+        f"a model must open without running code, {path.name} is a pickle",
+        hint="Save it with skops.io.dump(model, "
+        f"'{path.stem}.skops') and build from that, or pass --trust-pickle "
+        "if you know who wrote it.",
+        expected=".skops or .onnx",
+        found=path.suffix,
+    )
+
+
+def _needed(opened: _Opened, options: SourceOptions) -> Sequence[Path]:
+    weights = [options.weights] if options.weights else []
+    return [opened.path, *options.modules, *options.converters, *weights]
+
+
+def _told(opened: _Opened, options: SourceOptions) -> dict[str, Any]:
+    """Return what the loader is told, as JSON can hold it."""
+    return {
+        "modules": [str(path.resolve()) for path in options.modules],
+        "converters": [str(path.resolve()) for path in options.converters],
+        "from_step": options.from_step,
+        "allow_skew": options.allow_version_skew,
+        "factory": opened.factory,
+        "weights": str(options.weights.resolve()) if options.weights else None,
+        "inputs": list(options.inputs),
+    }
+
+
+def _digest(path: Path, options: SourceOptions) -> str:
+    """Return the digest of a model: of its one file, or of all that make it and their names."""
+    files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else []
+    files += [*options.converters, *([options.weights] if options.weights else [])]
+    if not files:
+        return sha256_file(path)
+    digest = hashlib.sha256()
+    for file in files if path.is_dir() else [path, *files]:
+        name = file.relative_to(path) if file.is_relative_to(path) else Path(file.name)
+        digest.update(f"{sha256_file(file)}  {name.as_posix()}\n".encode())
+    return digest.hexdigest()
 
 
 def _readable(path: Path, read: Callable[[Path], T]) -> T:

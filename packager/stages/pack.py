@@ -7,21 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_runtime.contract.bundle.archive import write_layout
-from edge_runtime.contract.bundle.digests import sha256_hex
+from edge_runtime.contract.bundle.content import Content
 from edge_runtime.contract.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
 from edge_runtime.contract.bundle.manifest_json import render_manifest
 from edge_runtime.contract.bundle.oci import Part, TargetImage, layout_entries
 
 
-def target_parts(manifest: Manifest, files: Mapping[str, bytes]) -> list[Part]:
+def target_parts(manifest: Manifest, files: Mapping[str, Content]) -> list[Part]:
     """Return a target's parts, the manifest first, with its table filled in from the files.
 
     Args:
         manifest: everything but the table of files.
         files: the payload by path, without ``manifest.json`` and ``model.sig``.
     """
-    payload = [Part(path, data) for path, data in sorted(files.items())]
-    table = tuple(FileEntry(p.path, len(p.data), sha256_hex(p.data)) for p in payload)
+    payload = [Part(path, content) for path, content in sorted(files.items())]
+    table = tuple(FileEntry(part.path, part.size, part.sha256) for part in payload)
     return [Part(MANIFEST_NAME, render_manifest(replace(manifest, files=table))), *payload]
 
 

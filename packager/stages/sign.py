@@ -13,7 +13,6 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge_runtime.contract.bundle.digests import sha256_hex
 from edge_runtime.contract.bundle.manifest import SIGNATURE_NAME
 from edge_runtime.contract.bundle.oci import Part
 from edge_runtime.contract.bundle.signature import (
@@ -113,7 +112,7 @@ def signature_part(name: str, parts: Sequence[Part], signer: Signer) -> Part:
         parts: every other file of the target.
         signer: who signs.
     """
-    payload = statement(name, {part.path: sha256_hex(part.data) for part in parts})
+    payload = statement(name, {part.path: part.sha256 for part in parts})
     signature = signer.sign(pre_authentication(payload))
     return Part(SIGNATURE_NAME, render_signature(payload, signature, signer.public_key))
 

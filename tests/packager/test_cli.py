@@ -20,7 +20,7 @@ from host import LABEL, packager, tree
 
 from packager import cli
 from packager.bundle_file import read_bundle
-from packager.config import OPTIONS
+from packager.options import OPTIONS
 
 COMMANDS = dict(sorted(cli.packager.commands.items()))
 HSM = """#!/bin/sh

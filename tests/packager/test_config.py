@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from edge_runtime.contract.bundle.manifest import is_name
 from edge_runtime.contract.errors import InputUnreadable, UsageError
 from packager.config import (
-    OPTIONS,
     BuildConfig,
     config_template,
     legal_name,
@@ -22,6 +21,7 @@ from packager.config import (
     resolve,
 )
 from packager.errors import ConfigInvalid, ConfigUnknownKey
+from packager.options import OPTIONS
 
 
 @pytest.fixture

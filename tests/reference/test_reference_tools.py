@@ -26,7 +26,8 @@ import pytest
 import edge_runtime
 from edge_runtime.contract.bundle.oci import Part
 from edge_runtime.contract.bundle.signature import PublicKey
-from edge_runtime.contract.bundle.verify import open_installed, verify_bundle
+from edge_runtime.contract.bundle.installed import open_installed
+from edge_runtime.contract.bundle.verify import verify_bundle
 from edge_runtime.contract.columns import assemble
 from edge_runtime.engine.session import SessionPlan, open_session
 from edge_runtime.runtime import install

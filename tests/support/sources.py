@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -14,7 +16,7 @@ from edge_runtime.contract.columns import assemble
 from edge_runtime.contract.tensors import Arrays
 from edge_runtime.engine.session import SessionPlan, open_session
 from packager.graph import Graph
-from packager.sources.sklearn_source import SklearnSource
+from packager.sources.child_source import ChildSource, Saved
 
 DEFAULT_OPSET: Mapping[str, int] = {"": 18, "ai.onnx.ml": 3}
 
@@ -24,6 +26,18 @@ def dumped(model: Any) -> bytes:
     buffer = io.BytesIO()
     joblib.dump(model, buffer)
     return buffer.getvalue()
+
+
+def saved_bytes(data: bytes, directory: Path, form: str = "pickle") -> Saved:
+    """Write a model's file and return it as it is handed over."""
+    path = directory / f"{len(list(directory.iterdir()))}.joblib"
+    path.write_bytes(data)
+    return Saved("model.joblib", path, form, hashlib.sha256(data).hexdigest())
+
+
+def saved_estimator(model: Any, directory: Path) -> Saved:
+    """Write a fitted estimator as a joblib file."""
+    return saved_bytes(dumped(model), directory)
 
 
 def kinds_of(frame: pd.DataFrame) -> dict[str, str]:
@@ -68,7 +82,7 @@ def worst_difference(expected: Arrays, actual: Arrays) -> float:
     return worst
 
 
-def convert(source: SklearnSource, frame: pd.DataFrame) -> Graph:
+def convert(source: ChildSource, frame: pd.DataFrame) -> Graph:
     """Plan for the frame's columns and convert."""
     source.describe(kinds_of(frame))
     return source.graph(DEFAULT_OPSET)

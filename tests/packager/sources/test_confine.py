@@ -9,11 +9,12 @@ import pytest
 
 CONFINED = """
 import errno, platform, sys
+from pathlib import Path
 from packager.sources import confine, seccomp
 def refuse(*_):
     raise OSError(errno.ENOSYS, "Function not implemented")
 {change}
-print(confine.confine(confine.Limits(4 << 30, 60, 60.0)), flush=True)
+print(confine.confine(confine.Limits(4 << 30, 60, 60.0), Path.cwd()), flush=True)
 """
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ import numpy as np
 import onnx
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sources import DEFAULT_OPSET, dumped
+from sources import DEFAULT_OPSET, dumped, saved_bytes
 
 from packager.errors import EdgepackError, SourceFailed, SourceUnreadable
 from packager.sources.confine import Limits
 from packager.sources.sandbox import Sandbox
-from packager.sources.sklearn_source import SklearnSource
+from packager.sources.saved import open_saved
 
 LIMITS = Limits(memory_bytes=2 << 30, cpu_seconds=30, wall_seconds=60.0)
 MODEL = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
@@ -39,16 +40,17 @@ class Attack:
         return (eval, (f"(exec({self.code!r}, {{}}), {model})[1]",))
 
 
-def attack(code: str, limits: Limits = LIMITS) -> SklearnSource:
+def attack(code: str, limits: Limits = LIMITS) -> None:
     """Open a pickle that runs code; its answers are asked for while the child lives."""
     buffer = io.BytesIO()
     joblib.dump(Attack(code), buffer)
-    with Sandbox("evil.pkl", limits) as sandbox:
-        source = SklearnSource(sandbox, "evil.pkl", buffer.getvalue(), "pickle")
-        source.describe()
-        source.graph(DEFAULT_OPSET)
-        source.reference({"x0": np.array([0.5])})
-        return source
+    with tempfile.TemporaryDirectory() as directory:
+        saved = saved_bytes(buffer.getvalue(), Path(directory))
+        with Sandbox("evil.pkl", limits, readable=[saved.path]) as sandbox:
+            source = open_saved(sandbox, saved)
+            source.describe()
+            source.graph(DEFAULT_OPSET)
+            source.reference({"x0": np.array([0.5])})
 
 
 @pytest.fixture(scope="module")
@@ -290,8 +292,9 @@ def test_a_model_that_points_to_files_outside_is_refused(tmp_path: Path) -> None
     graph = onnx.helper.make_graph([], "g", [], [], [tensor])
     evil = onnx.helper.make_model(graph).SerializeToString()
 
+    converted = "from packager.sources.opened import Converted"
     for answer in (evil, evil[:-3], b"", b"no model"):
-        code = f"import packager.sources.sklearn_graph as g; g.convert = lambda *_: {answer!r}"
+        code = f"{converted}; import packager.sources.sklearn_graph as g; g.convert = lambda *_: Converted({answer!r})"
         with pytest.raises(EdgepackError) as caught:
             attack(code)
         assert caught.value.code in {"source-failed", "conversion-failed"}
@@ -322,16 +325,19 @@ def test_the_child_does_not_outlive_us(tmp_path: Path) -> None:
     """A parent that is killed takes a child with it that never reads its requests again."""
     program = f"""
 import sys, threading
+from pathlib import Path
 from packager.sources.confine import Limits
 from packager.sources.sandbox import Sandbox
-sandbox = Sandbox("evil.pkl", Limits({2 << 30}, 60, 60.0)).__enter__()
-print(sandbox._child.pid, flush=True)
-import io, joblib
+import joblib
 class Evil:
     def __reduce__(self):
         return (eval, ("__import__('time').sleep(1000)",))
-buffer = io.BytesIO(); joblib.dump(Evil(), buffer)
-sandbox.ask({{"do": "load", "format": "pickle"}}, buffer.getvalue())
+path = {str(tmp_path / "evil.pkl")!r}
+joblib.dump(Evil(), path)
+limits = Limits({2 << 30}, 60, 60.0)
+sandbox = Sandbox("evil.pkl", limits, readable=[Path(path)]).__enter__()
+print(sandbox._child.pid, flush=True)
+sandbox.ask({{"do": "load", "form": "pickle", "path": path, "options": {{}}}})
 """
     parent = subprocess.Popen(
         [sys.executable, "-c", program],

@@ -27,8 +27,10 @@ from packager.errors import (
     SourceUntrustedType,
     SourceVersionSkew,
 )
+from packager.sources.options import SourceOptions
 from packager.stages.convert import open_source
 
+TRUSTED = SourceOptions(trust_pickle=True)
 DATA = load_iris(as_frame=True)
 MODEL = LogisticRegression(max_iter=500).fit(DATA.data, DATA.target)
 ROWS = {name: DATA.data[name].to_numpy() for name in DATA.data}
@@ -51,7 +53,7 @@ def saved(directory: Path, suffix: str, model: Any = MODEL) -> Path:
 def test_a_saved_model_becomes_a_graph_that_answers_as_it_does(
     tmp_path: Path, suffix: str
 ) -> None:
-    with open_source(saved(tmp_path, suffix), trust_pickle=suffix != ".skops") as source:
+    with open_source(saved(tmp_path, suffix), SourceOptions(trust_pickle=suffix != ".skops")) as source:
         described = source.describe(dict.fromkeys(ROWS, "float"))
         graph = source.graph(DEFAULT_OPSET)
         expected = source.reference(ROWS)
@@ -105,7 +107,7 @@ def test_a_pickle_is_refused_without_trust_and_never_opened(
 def test_a_name_of_no_known_form_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(SourceUnsupported, match=r"\.skops, \.joblib"),
-        open_source(tmp_path / "m.h5"),
+        open_source(tmp_path / "m.pmml"),
     ):
         pytest.fail("it opened")
 
@@ -114,13 +116,13 @@ def test_a_name_of_no_known_form_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path, suffix: str) -> None:
     with (
         pytest.raises(SourceUnreadable, match="No such file"),
-        open_source(tmp_path / f"m{suffix}", trust_pickle=True),
+        open_source(tmp_path / f"m{suffix}", TRUSTED),
     ):
         pytest.fail("it opened")
     (tmp_path / f"d{suffix}").mkdir()
     with (
         pytest.raises(SourceUnreadable, match="must be a readable file"),
-        open_source(tmp_path / f"d{suffix}", trust_pickle=True),
+        open_source(tmp_path / f"d{suffix}", TRUSTED),
     ):
         pytest.fail("it opened")
 
@@ -133,7 +135,7 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, suffix: str, kept: float) -
 
     with (
         pytest.raises(SourceUnreadable, match=f"iris{suffix} cannot be opened as a model"),
-        open_source(path, trust_pickle=True),
+        open_source(path, TRUSTED),
     ):
         pytest.fail("it opened")
 
@@ -143,7 +145,7 @@ def test_the_child_s_own_errors_come_through_with_their_values(tmp_path: Path) -
     other = "0" + installed[1:]
     path.write_bytes(path.read_bytes().replace(installed.encode(), other.encode()))
 
-    with pytest.raises(SourceVersionSkew) as caught, open_source(path, trust_pickle=True):
+    with pytest.raises(SourceVersionSkew) as caught, open_source(path, TRUSTED):
         pytest.fail("it opened")
 
     assert caught.value.values == {"expected": other, "found": installed}
@@ -162,7 +164,7 @@ def test_a_model_without_a_form_in_onnx_is_refused_by_name(tmp_path: Path) -> No
 
     path = saved(tmp_path, ".joblib", NearestCentroid().fit(DATA.data, DATA.target))
 
-    with open_source(path, trust_pickle=True) as source:
+    with open_source(path, TRUSTED) as source:
         source.describe(dict.fromkeys(ROWS, "float"))
         with pytest.raises(
             ConversionFailed, match=r"nearest_centroid\.NearestCentroid has none"

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from edge_runtime.contract.bundle import archive
 from edge_runtime.contract.bundle.archive import (
-    CHUNK,
     blob_name,
     open_layout,
     read_entry,
     write_layout,
 )
+from edge_runtime.contract.bundle.content import CHUNK
 from edge_runtime.contract.errors import (
     ArchiveCorrupt,
     DigestMismatch,

@@ -11,9 +11,7 @@ import bundles
 import pytest
 
 from edge_runtime.contract.bundle.manifest import MANIFEST_NAME, SIGNATURE_NAME
-from edge_runtime.contract.bundle.verify import (
-    open_installed,
-)
+from edge_runtime.contract.bundle.installed import open_installed
 from edge_runtime.contract.errors import (
     DigestMismatch,
     StoreCorrupt,

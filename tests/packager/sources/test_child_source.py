@@ -37,9 +37,9 @@ from sources import DEFAULT_OPSET, convert, engine_answers, kinds_of, raw, worst
 from packager.errors import (
     DataUnusable,
 )
-from packager.sources.sklearn_source import SklearnSource
+from packager.sources.child_source import ChildSource
 
-Opener: TypeAlias = Callable[[Any], SklearnSource]
+Opener: TypeAlias = Callable[[Any], ChildSource]
 
 CATEGORIES = ["mean radius", "worst area"]
 IRIS = load_iris(as_frame=True)

@@ -1,9 +1,11 @@
-"""What the child opens and what it refuses, here in this process on files of our own."""
+"""Which estimators open and which are refused, here in this process on files of our own."""
 
 from __future__ import annotations
 
 import io
+import tempfile
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -21,11 +23,19 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sources import dumped
 
 from packager.errors import SourceUnsupported, SourceUntrustedType, SourceVersionSkew
-from packager.sources.child import load
+from packager.sources.estimator_file import load_estimator
 from packager.sources.skops_types import TRUSTED
 
 X, Y = load_iris(return_X_y=True)
 OTHER = "0" + installed[1:]
+
+
+def load(form: str, data: bytes) -> Any:
+    """Open a file of these bytes."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "model"
+        path.write_bytes(data)
+        return load_estimator(form, path)
 
 
 @pytest.mark.parametrize(
