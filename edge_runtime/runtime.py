@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeGuard
 
+from edge_runtime.contract.bundle.installed import open_installed
 from edge_runtime.contract.bundle.manifest import Manifest, Variant
 from edge_runtime.contract.bundle.signature import PublicKey
 from edge_runtime.contract.bundle.verify import (
     BundledPackage,
     VerifiedPackage,
-    open_installed,
     verify_bundle,
 )
 from edge_runtime.contract.errors import (
@@ -252,7 +252,7 @@ def _load_installed(
     name, proof = proven(store, package, variants, facts, keep=not wanted)
     variant = _variant(manifest, name)
     plan = session_plan(manifest, variant, threads=facts.threads)
-    session = open_session(package.read(variant.model_file), plan)
+    session = open_session(package.model(variant), plan)
     served = _served(package, variant, facts, proof)
     return _model(session, replace(served, degraded=model.read().degraded), model.metrics)
 

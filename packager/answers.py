@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.contract.tensors import Array, Arrays
-from edge_runtime.engine.session import Session, SessionPlan, open_session
+from edge_runtime.engine.session import Session
 from packager.graph import Graph
 
 BATCH = 32
@@ -20,7 +20,7 @@ def open_graph(graph: Graph) -> Session:
     Raises:
         ModelLoadFailed: when the engine refuses it.
     """
-    return open_session(graph.to_bytes(), SessionPlan())
+    return graph.files.open_mapped()
 
 
 def row_count(feed: Mapping[str, Array]) -> int:
@@ -57,18 +57,24 @@ def run_rows(session: Session, feed: Mapping[str, Array], batch: int = BATCH) ->
 
 
 def label_margins(
-    task: str, roles: Mapping[str, str], answers: Mapping[str, Array]
+    task: str,
+    roles: Mapping[str, str],
+    answers: Mapping[str, Array],
+    threshold: float | None = None,
 ) -> NDArray[np.float64] | None:
     """Return how far each row's label is from being another one, in units of its scores.
 
-    That is the distance between the two best scores, or from zero where a single score decides.
-    None where the graph shows no scores.
+    That is the distance between the two best scores, or from zero where a single score decides;
+    where a threshold does, the distance of the second class's score from it. None where the
+    graph shows no scores.
     """
     name = roles.get("probability", roles.get("score"))
     if name is None:
         return None
     scores = np.nan_to_num(answers[name].astype(np.float64))
     scores = scores.reshape(len(scores), -1)
+    if threshold is not None:
+        return np.abs(scores[:, -1] - threshold)
     if scores.shape[1] == 1:
         return np.abs(scores[:, 0])
     if task == "clustering" and name == roles.get("score"):  # distances: the nearest wins

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,7 @@ from edge_runtime.contract.terminal import (
 from packager import __version__
 from packager.config import BuildConfig, config_template, load_config, resolve
 from packager.console import step
-from packager.option_kinds import (
-    CLASSES,
-    COUNT,
-    FLAG,
-    FRACTION,
-    IMAGE,
-    NUMBER,
-    NUMBERS,
-    PATH,
-    PATHS,
-    RELEASE,
-    ROWS,
-    TARGETS,
-    TENSORS,
-    TEXT,
-)
-from packager.options import OPTIONS, Option
+from packager.flags import BUILD_FLAGS, DOCTOR_FLAGS, flags_of
 from packager.output import write_new
 
 CONFIG_NAME = "packager.toml"
@@ -92,12 +76,6 @@ def _usage(error: click.ClickException) -> UsageError:
 
 # --- what commands are made of -------------------------------------------------------------
 
-_METAVARS = {PATH: "PATH", PATHS: "PATH", TEXT: "TEXT", ROWS: "ROWS", IMAGE: "HxWxC"}
-_METAVARS |= dict.fromkeys((RELEASE, FRACTION, COUNT, NUMBER), "NUMBER")
-_METAVARS |= {NUMBERS: "NUMBERS", TENSORS: "NAME:DTYPE[AXES]", CLASSES: "NAMES"}
-_TYPES = {RELEASE: int, COUNT: int, FRACTION: float, NUMBER: float}
-_REPEATED = (TARGETS, PATHS, TENSORS)
-
 # main() looks for it itself: an error in the command line is an object as well.
 _json_flag = click.option(
     "--json", is_flag=True, expose_value=False, help="Print one JSON object."
@@ -107,30 +85,6 @@ _json_flag = click.option(
 def _examples(*lines: str) -> str:
     """Return the end of a help text; the mark keeps click from rewrapping it."""
     return "\b\nexamples:\n" + "\n".join(f"  packager {line}" for line in lines)
-
-
-def _build_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the model argument and one flag for each key of the configuration."""
-    for option in reversed(OPTIONS):
-        command = _flag(option)(command)
-    return command
-
-
-def _flag(option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    if option.field == "model":
-        return click.argument("model", required=False)
-    help_text = option.help[0].upper() + option.help[1:] + "."
-    name = f"--{option.key}"
-    if option.kind is FLAG:
-        return click.option(name, option.field, is_flag=True, help=help_text)
-    return click.option(
-        name,
-        option.field,
-        type=_TYPES.get(option.kind, str),
-        multiple=option.kind in _REPEATED,
-        help=help_text,
-        metavar=_METAVARS.get(option.kind, option.key.upper()),
-    )
 
 
 def _config(config: Path | None, flags: dict[str, Any]) -> BuildConfig:
@@ -196,7 +150,7 @@ def keygen(out: Path, passphrase_file: Path | None, ask: bool) -> Outcome:
         "build --config fraud.toml --target x86-64-cpu",
     )
 )
-@_build_flags
+@flags_of(BUILD_FLAGS)
 @click.option(
     "--config",
     type=Path,
@@ -207,12 +161,17 @@ def keygen(out: Path, passphrase_file: Path | None, ask: bool) -> Outcome:
 def build(config: Path | None, **flags: Any) -> Outcome:
     """Convert, check, quantize, measure, pack, sign and verify a model."""
     resolved = _config(config, flags)  # first: a slip of the fingers needs no heavy imports
+    from packager.doctor import explain
     from packager.passphrase import ask_passphrase
     from packager.pipeline import build as build_bundle
     from packager.pipeline import build_json
     from packager.report.terminal import build_text
 
-    built = build_bundle(resolved, step, ask_passphrase)
+    try:
+        built = build_bundle(resolved, step, ask_passphrase)
+    except EdgepackError as refusal:
+        explain(resolved, refusal)
+        raise
     return Outcome("edgepack.build/1", build_json(built), build_text(built.facts, built.packed))
 
 
@@ -222,7 +181,7 @@ def build(config: Path | None, **flags: Any) -> Outcome:
         "init fraud.onnx --target arm64-cpu --unsigned",
     )
 )
-@_build_flags
+@flags_of(BUILD_FLAGS)
 @_json_flag
 def init(**flags: Any) -> Outcome:
     """Write a commented packager.toml: every flag of build is a key."""
@@ -231,6 +190,23 @@ def init(**flags: Any) -> Outcome:
     return Outcome(
         "edgepack.init/1", {"path": str(path)}, f"wrote {path}; next: packager build"
     )
+
+
+@packager.command(
+    epilog=_examples("doctor fraud.skops", "doctor fraud.skops --data rows.csv --label fraud")
+)
+@flags_of(DOCTOR_FLAGS)
+@_json_flag
+def doctor(**flags: Any) -> Outcome:
+    """Say what would become of a model before any build; without one, what opens here."""
+    from packager.doctor import diagnose, kinds_here
+    from packager.report.diagnosis import diagnosis_json, diagnosis_text, kinds_text
+
+    if flags["model"] is None:
+        kinds = kinds_here()
+        return Outcome("edgepack.kinds/1", {"kinds": kinds}, kinds_text(kinds))
+    found = diagnose(resolve(flags, {}), step)
+    return Outcome("edgepack.doctor/1", diagnosis_json(found), diagnosis_text(found))
 
 
 # --- bundles -------------------------------------------------------------------------------

@@ -125,6 +125,12 @@ class SourceVersionSkew(HostError):
     code = "source-version-skew"
 
 
+class HelperEnvFailed(HostError):
+    """No environment with the libraries that a source model needs could be made."""
+
+    code = "helper-env-failed"
+
+
 class SourceFailed(HostError):
     """The child that opens the source model died or took too long."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ import onnx
 from edge_runtime.contract.table import Column
 from edge_runtime.contract.tensors import DTYPES, Arrays, TensorSpec
 from packager.errors import ConversionFailed
+from packager.model_files import ModelFiles, Weights
 
 Label: TypeAlias = str | int | float | bool
 
@@ -75,7 +77,7 @@ class Graph:
     """The ONNX form of a source, and its interface.
 
     Attributes:
-        model: the graph; treat it as read-only.
+        model: the graph; treat it as read-only. Where its weights are many they lie in files.
         inputs: what goes in; the first axis is None where any batch fits.
         outputs: what comes out.
         columns: how the user's columns become inputs; empty for a model of bare tensors.
@@ -84,6 +86,10 @@ class Graph:
         labels: the classes in the order of the probability columns; empty where none.
         source: where it comes from.
         repairs: what was mended so that the graph answers as the source does, as sentences.
+        threshold: of two classes the second is answered from this score on; None where the
+            greatest score wins.
+        beside: the source's directory, where weights outside the graph lie; None where none do.
+        weights: the same once they are in a directory of ours, from where they can be mapped.
     """
 
     model: onnx.ModelProto
@@ -95,9 +101,17 @@ class Graph:
     labels: tuple[Label, ...]
     source: SourceFacts
     repairs: tuple[str, ...] = ()
+    threshold: float | None = None
+    beside: Path | None = None
+    weights: Weights | None = None
+
+    @property
+    def files(self) -> ModelFiles:
+        """The graph and its weights, for the engine."""
+        return ModelFiles.of(self.model, self.weights)
 
     def to_bytes(self) -> bytes:
-        """Return the model's bytes, the same for the same model."""
+        """Return the graph's bytes, the same for the same graph; not the weights beside it."""
         return bytes(self.model.SerializeToString(deterministic=True))
 
     def accepting_missing(self, names: Collection[str]) -> Graph:

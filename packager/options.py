@@ -67,7 +67,9 @@ OPTIONS = (
         "profiles, by name or path; else x86-64-cpu, arm64-cpu",
         '["arm64-cpu"]',
     ),
-    Option("data", PATH, "rows that calibrate and judge: CSV, Parquet or NPZ", '"rows.csv"'),
+    Option(
+        "data", PATH, "rows that calibrate and judge: CSV, Parquet, NPZ, images", '"rows.csv"'
+    ),
     Option("label", TEXT, "the column of the rows that holds the truth", '"fraud"'),
     Option("holdout", PATH, "rows that judge; data then only calibrates", '"holdout.csv"'),
     Option("split-by", TEXT, "a column; rows alike in it stay together", '"customer"'),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,19 +26,45 @@ def appearing(*paths: Path) -> Iterator[list[Path]]:
     Raises:
         OutputUnwritable: when the directory cannot be written.
     """
-    directory = paths[0].parent
+    with complaining(paths[-1]), temporary_room(paths[0].parent) as room:
+        temporaries = [room / path.name for path in paths]
+        yield temporaries
+        for path in paths:
+            if path.is_dir():  # nothing else keeps a file from replacing its neighbour
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        for temporary, path in zip(temporaries, paths, strict=True):
+            temporary.replace(path)
+
+
+@contextmanager
+def temporary_room(directory: Path) -> Iterator[Path]:
+    """Hand out a directory inside another, which is made if need be; it goes at the end.
+
+    Raises:
+        OSError: when it cannot be made.
+    """
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".packager-", dir=directory) as room:
-            temporaries = [Path(room) / path.name for path in paths]
-            yield temporaries
-            for path in paths:
-                if path.is_dir():  # nothing else keeps a file from replacing its neighbour
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            for temporary, path in zip(temporaries, paths, strict=True):
-                temporary.replace(path)
+            yield Path(room)
+    finally:
+        with suppress(OSError):  # what was made and got no file goes as well
+            for path in missing:
+                path.rmdir()
+
+
+@contextmanager
+def complaining(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors while writing a path into typed ones.
+
+    Raises:
+        OutputUnwritable: for whatever keeps the bytes from the disk.
+    """
+    try:
+        yield
     except OSError as error:
-        raise _unwritable(paths[-1], error.strerror or str(error)) from None
+        raise _unwritable(path, error.strerror or str(error)) from None
 
 
 def require_writable(directory: Path) -> None:

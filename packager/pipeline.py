@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.contract.bundle.digests import sha256_file, sha256_hex
+from edge_runtime.contract.bundle.digests import sha256_file
 from edge_runtime.contract.bundle.manifest import Interface
 from edge_runtime.contract.bundle.oci import TargetImage
 from edge_runtime.contract.table import TableFormat
@@ -27,12 +28,14 @@ from packager.report.facts import BuildFacts, Identity, PackedFacts, report_json
 from packager.report.files import read_report, write_report
 from packager.report.manifest import make_manifest
 from packager.sources.options import SourceOptions
-from packager.stages.convert import open_source
+from packager.sources.processing import Processing, processed
+from packager.stages.convert import Source, open_source
 from packager.stages.pack import target_parts
 from packager.stages.sign import Signer
 from packager.target import TargetProfile, load_profile
 from packager.understanding import Say, Understood, understand
 from packager.versions import library_versions
+from packager.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -68,27 +71,37 @@ def build(config: BuildConfig, say: Say, ask: AskPassphrase) -> Built:
     recorded = read_report(config.replay) if config.replay else None
     record = Record(recorded.values if recorded else None)
     profiles = _profiles(config.targets)
-    with open_source(config.model, _source_options(config)) as source:
-        understood = understand(source, profiles, config, record, say)
-    built = [build_target(profile, understood, config, record, say) for profile in profiles]
-    facts = _facts(config, understood, built)
-    images = [_image(target, facts) for target in built]
-    packages = {image.target: sha256_hex(image.parts[0].data) for image in images}
-    if recorded is not None:
-        record.check_all_used()
-        check_packages(recorded, packages)
-    stem = f"{config.name}-{config.version}"
-    bundle, report = config.out / f"{stem}.oci.tar", config.out / f"{stem}.report.json"
-    with appearing(report, bundle) as (new_report, new_bundle):
-        write_release(new_bundle, images, signer)
-        packed = _packed(new_bundle, packages, signer)
-        write_report(new_report, report_json(facts, packed, record.values))
+    with Workspace(config.out) as workspace:
+        with opened_source(config, say) as source:
+            understood = understand(source, profiles, config, record, workspace, say)
+        built = [
+            build_target(profile, understood, config, record, workspace, say)
+            for profile in profiles
+        ]
+        facts = _facts(config, understood, built)
+        images = [_image(target, facts) for target in built]
+        packages = {image.target: image.parts[0].sha256 for image in images}
+        if recorded is not None:
+            record.check_all_used()
+            check_packages(recorded, packages)
+        stem = f"{config.name}-{config.version}"
+        bundle, report = config.out / f"{stem}.oci.tar", config.out / f"{stem}.report.json"
+        with appearing(report, bundle) as (new_report, new_bundle):
+            write_release(new_bundle, images, signer)
+            packed = _packed(new_bundle, packages, signer)
+            write_report(new_report, report_json(facts, packed, record.values))
     say("bundle", _verdict(signer))
     return Built(bundle, report, facts, packed)
 
 
-def _source_options(config: BuildConfig) -> SourceOptions:
-    return SourceOptions(
+@contextmanager
+def opened_source(config: BuildConfig, say: Say) -> Iterator[Source]:
+    """Open the model of a build for as long as the context lasts.
+
+    Raises:
+        EdgepackError: one leaf for each thing that a user can mend; see ``open_source``.
+    """
+    options = SourceOptions(
         trust_pickle=config.trust_pickle,
         modules=config.path,
         converters=config.converter,
@@ -97,6 +110,16 @@ def _source_options(config: BuildConfig) -> SourceOptions:
         weights=config.weights,
         inputs=config.input,
     )
+    processing = Processing(
+        labels=config.labels,
+        threshold=config.threshold,
+        image=config.image,
+        mean=config.mean,
+        std=config.std,
+        layout=config.layout,
+    )
+    with open_source(config.model, options, say=say) as source:
+        yield processed(source, processing)
 
 
 def _profiles(names: Sequence[str]) -> list[TargetProfile]:
@@ -138,6 +161,7 @@ def _facts(
         targets=[target.facts for target in built],
         unchecked=understood.unchecked,
         versions=library_versions(graph.source.versions),
+        repairs=graph.repairs,
     )
 
 
@@ -147,7 +171,7 @@ def _image(build: TargetBuild, facts: BuildFacts) -> TargetImage:
     files = {**build.files, CARD_NAME: render_card(facts, build.facts)}
     files[BOM_NAME] = render_bom(facts, build.facts, files)
     parts = target_parts(make_manifest(facts, build.facts), files)
-    size = sum(len(part.data) for part in parts)
+    size = sum(part.size for part in parts)
     if size > profile.bundle_bytes:
         raise BudgetExceeded(
             f"{profile.name} allows {profile.bundle_bytes:,} bytes, its files have {size:,}",

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from packager.errors import ReplayMismatch
 T = TypeVar("T")
 
 _ARRAY, _FLOAT = "$array", "$float"
+_CHUNK_BYTES = 8 << 20
 
 
 class Record:
@@ -125,18 +126,35 @@ def fingerprint(*parts: bytes | str | Mapping[str, Array]) -> str:
     """Return 16 hex digits that stand for what a value was measured on."""
     digest = hashlib.sha256()
     for part in parts:
-        for name, data in _pieces(part):
-            digest.update(f"{name} {len(data)} ".encode())
-            digest.update(data)
+        for name, size, chunks in _pieces(part):
+            digest.update(f"{name} {size} ".encode())
+            for chunk in chunks:
+                digest.update(chunk)
     return digest.hexdigest()[:16]
 
 
-def _pieces(part: bytes | str | Mapping[str, Array]) -> list[tuple[str, bytes]]:
-    if isinstance(part, bytes):
-        return [("bytes", part)]
-    if isinstance(part, str):
-        return [("text", part.encode())]
-    return [(name, json.dumps(encode(part[name])).encode()) for name in sorted(part)]
+def _pieces(
+    part: bytes | str | Mapping[str, Array],
+) -> Iterator[tuple[str, int, Iterable[bytes]]]:
+    if isinstance(part, (bytes, str)):
+        data = part if isinstance(part, bytes) else part.encode()
+        yield ("bytes" if isinstance(part, bytes) else "text"), len(data), [data]
+        return
+    for name in sorted(part):
+        array = part[name]
+        if array.dtype.kind in "OU":
+            data = json.dumps(encode(array)).encode()
+            yield name, len(data), [data]
+        else:  # perhaps too large to be written out as text
+            yield f"{name} {array.dtype.name}{list(array.shape)}", array.nbytes, _bytes(array)
+
+
+def _bytes(array: Array) -> Iterator[bytes]:
+    rows = np.atleast_1d(array)
+    step = max(1, _CHUNK_BYTES * len(rows) // max(1, rows.nbytes))
+    for start in range(0, len(rows), step):
+        part = np.ascontiguousarray(rows[start : start + step])
+        yield part.astype(part.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 # --- JSON ----------------------------------------------------------------------------------

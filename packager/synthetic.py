@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,6 +20,12 @@ COMMON = 20
 # Numbers are drawn from their common values alone where these are nearly the whole column.
 NEARLY_ALL = 0.95
 _ROUNDS = 8
+# Keys of rows, all of which are kept, are digests where rows are longer.
+_KEY_BYTES = 64
+# Images are made of so many patches each way, and of noise of this height.
+_PATCHES = 4
+_NOISE = 32
+_IMAGE_AXES = 4
 
 # Text for a column of which nothing is known that may leave the house.
 _WORDS = np.array(["alpha", "bravo", "charlie", "delta", "echo", "foxtrot"], dtype=object)
@@ -29,6 +36,9 @@ _CATEGORIES = ("cats_strings", "cats_int64s", "keys_strings", "keys_int64s", "po
 _TRANSPARENT = frozenset(
     {"Cast", "Flatten", "Gather", "Identity", "Reshape", "Squeeze", "StringNormalizer"}
     | {"Tokenizer", "Unsqueeze"}
+)
+_TOKENIZING = frozenset(
+    {"RegexFullMatch", "StringNormalizer", "StringSplit", "TfIdfVectorizer", "Tokenizer"}
 )
 
 
@@ -44,7 +54,8 @@ def draw_rows(
 
     Numbers lie between the known rows' quantiles.  Text and other categories are values that
     stand there ``COMMON`` times, or that the graph itself has learned and carries anyway.
-    Without known rows numbers are drawn around zero.
+    Without known rows numbers are drawn around zero.  Images of uint8 are coloured patches with
+    noise, whatever the known ones show: a mixture of few could still be recognised.
 
     Args:
         inputs: the graph's inputs; an axis of unknown length other than the first counts 1.
@@ -89,12 +100,13 @@ def _row_keys(feed: Mapping[str, Array]) -> Iterator[bytes]:
     """Yield for each row bytes that only an equal row has."""
     columns = [feed[name] for name in sorted(feed)]
     for parts in zip(*columns, strict=True):
-        yield b"\0".join(
+        key = b"\0".join(
             "\0".join(map(str, part.ravel())).encode()
             if part.dtype == object
             else part.tobytes()
             for part in map(np.asarray, parts)
         )
+        yield key if len(key) <= _KEY_BYTES else hashlib.sha256(key).digest()
 
 
 def _draw_tensor(
@@ -105,12 +117,25 @@ def _draw_tensor(
     generator: Generator,
 ) -> Array:
     inner = known[spec.name].shape[1:] if known else tuple(n or 1 for n in spec.shape[1:])
+    if spec.dtype == "uint8" and len(spec.shape) == _IMAGE_AXES:
+        return _draw_images(rows, inner, generator)
     drawn = np.empty((rows, int(np.prod(inner))), DTYPES[spec.dtype])
     flat = known[spec.name].reshape(-1, drawn.shape[1]) if known else drawn[:0]
     for index in range(drawn.shape[1]):
         values = flat[:, index]
         drawn[:, index] = _draw_column(values, rows, learned.get(spec.name), generator)
     return drawn.reshape(rows, *inner)
+
+
+def _draw_images(rows: int, shape: tuple[int, ...], generator: Generator) -> Array:
+    """Draw images, ``uint8[rows, height, width, channels]``, by whole numbers alone."""
+    height, width, channels = shape
+    patches = generator.integers(0, 256, (rows, _PATCHES, _PATCHES, channels), np.int16)
+    down = np.arange(height) * _PATCHES // height
+    across = np.arange(width) * _PATCHES // width
+    noise = generator.integers(-_NOISE, _NOISE + 1, (rows, *shape), np.int16)
+    drawn = np.clip(patches[:, down][:, :, across] + noise, 0, 255)
+    return np.asarray(drawn, dtype=np.uint8)
 
 
 def _draw_column(
@@ -177,23 +202,45 @@ def _between_quantiles(present: Array, rows: int, generator: Generator) -> Array
 
 def learned_values(model: ModelProto) -> dict[str, Array]:
     """Return the categories or words that a graph holds for an input, by the input's name."""
+    readers = _readers(model)
+    found = {item.name: _learned(_behind(item.name, readers)) for item in model.graph.input}
+    return {name: values for name, values in found.items() if len(values)}
+
+
+def tokenized_inputs(model: ModelProto) -> set[str]:
+    """Return the names of the inputs that a graph takes to pieces: text, not categories."""
+    readers = _readers(model)
+    return {
+        item.name
+        for item in model.graph.input
+        if any(node.op_type in _TOKENIZING for node in _behind(item.name, readers))
+    }
+
+
+def _readers(model: ModelProto) -> dict[str, list[NodeProto]]:
     readers: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    found = {item.name: _learned_behind(item.name, readers) for item in model.graph.input}
-    return {name: values for name, values in found.items() if len(values)}
+    return readers
 
 
-def _learned_behind(name: str, readers: Mapping[str, Sequence[NodeProto]]) -> Array:
-    values: list[str | int] = []
+def _behind(name: str, readers: Mapping[str, Sequence[NodeProto]]) -> Iterator[NodeProto]:
+    """Yield the nodes that a value comes to, unchanged or in pieces, in the graph's order."""
     for node in readers.get(name, ()):
-        held = [item for item in node.attribute if item.name in _CATEGORIES]
-        for attribute in held:
-            values += map(_plain, helper.get_attribute_value(attribute))
-        if not held and node.op_type in _TRANSPARENT and name == node.input[0]:
+        yield node
+        holds = any(item.name in _CATEGORIES for item in node.attribute)
+        if not holds and node.op_type in _TRANSPARENT and name == node.input[0]:
             for output in node.output:
-                values += _learned_behind(output, readers).tolist()
+                yield from _behind(output, readers)
+
+
+def _learned(nodes: Iterator[NodeProto]) -> Array:
+    values: list[str | int] = []
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.name in _CATEGORIES:
+                values += map(_plain, helper.get_attribute_value(attribute))
     distinct = list(dict.fromkeys(values))
     kind = object if any(isinstance(value, str) for value in distinct) else np.int64
     return np.array(distinct, dtype=kind)

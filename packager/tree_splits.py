@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice, product
 from typing import Any, TypeAlias
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edge_runtime.contract.table import Column
 from edge_runtime.contract.tensors import Array
@@ -17,6 +19,9 @@ Value: TypeAlias = float | int | str
 
 _TREES = frozenset({"TreeEnsembleClassifier", "TreeEnsembleRegressor"})
 _LEAF = "LEAF"
+# So many leaves are tried on either side of a split, found by looking at so many nodes.
+_ENDS = 12
+_LOOKED_AT = 64
 # Which side of its threshold a node's true branch takes: below or above it.
 _BELOW = frozenset({"BRANCH_LEQ", "BRANCH_LT"})
 _ABOVE = frozenset({"BRANCH_GT", "BRANCH_GTE"})
@@ -52,6 +57,9 @@ class Bounds:
     unequal: tuple[Value, ...] = ()
 
 
+_Way: TypeAlias = dict[str, Bounds]
+
+
 @dataclass(frozen=True)
 class Split:
     """A node of a tree.
@@ -59,7 +67,7 @@ class Split:
     Attributes:
         column: the column that it asks.
         value: the column's value that stands at the threshold.
-        way: what the nodes above it ask, by column.
+        way: what leads to it, by column, and from its two sides to different answers.
     """
 
     column: Column
@@ -89,7 +97,7 @@ def tree_splits(model: ModelProto, columns: Sequence[Column], limit: int) -> lis
 
 
 class _Forest:
-    """The nodes of one ensemble, with each one's way from its root."""
+    """The nodes of one ensemble, and what leads to each of them."""
 
     def __init__(self, node: NodeProto, features: Sequence[_Feature | None]) -> None:
         held = _attributes(node)
@@ -98,35 +106,69 @@ class _Forest:
         self._modes = [mode.decode() for mode in held["nodes_modes"]]
         self._values = _thresholds(held)
         trees, names = held["nodes_treeids"], held["nodes_nodeids"]
-        place = {key: index for index, key in enumerate(zip(trees, names, strict=True))}
+        self._place = {key: index for index, key in enumerate(zip(trees, names, strict=True))}
+        self._below: dict[int, tuple[int, int]] = {}
         self._above: dict[int, tuple[int, bool]] = {}
         for index, mode in enumerate(self._modes):
-            if mode != _LEAF:
-                for side, kind in ((True, "nodes_truenodeids"), (False, "nodes_falsenodeids")):
-                    child = place.get((trees[index], held[kind][index]))
-                    if child is not None and child != index:
-                        self._above[child] = (index, side)
+            ends = (held["nodes_truenodeids"][index], held["nodes_falsenodeids"][index])
+            children = [self._place.get((trees[index], end), index) for end in ends]
+            if mode != _LEAF and index not in children:
+                self._below[index] = (children[0], children[1])
+                self._above[children[0]], self._above[children[1]] = (
+                    (index, True),
+                    (index, False),
+                )
+        self._outcomes = self._leaves(held)
+
+    def _leaves(self, held: Mapping[str, Any]) -> dict[int, list[tuple[int, float]]]:
+        """Return what each leaf answers."""
+        kind = "class" if "class_treeids" in held else "target"
+        weights = held.get(f"{kind}_weights", ())
+        keys = zip(held[f"{kind}_treeids"], held[f"{kind}_nodeids"], strict=True)
+        outcomes: dict[int, list[tuple[int, float]]] = {}
+        for key, number, weight in zip(keys, held[f"{kind}_ids"], weights, strict=False):
+            outcomes.setdefault(self._place.get(key, -1), []).append((number, weight))
+        return outcomes
 
     def traceable(self) -> Iterator[int]:
         """Yield the nodes that ask a column for a number."""
         for index, mode in enumerate(self._modes):
             feature = self._feature(index)
-            if mode in _BELOW | _ABOVE and feature is not None and feature.category is None:
+            asks = mode in _BELOW | _ABOVE and index in self._below
+            if asks and feature is not None and feature.category is None:
                 yield index
 
     def split(self, index: int) -> Split:
-        """Return one of these nodes."""
+        """Return one of these nodes, with a way on which its two sides end differently."""
         feature = self._feature(index)
         if feature is None:
             message = f"node {index} asks no column"
             raise ValueError(message)
-        way: dict[str, Bounds] = {}
+        column, value = feature.column, self._at(feature, index)
+        way: _Way = {}
         for above, side in self._path(index):
-            asked = self._feature(above)
-            if asked is not None:
-                bounds = way.get(asked.column.name, Bounds())
-                way[asked.column.name] = self._narrowed(bounds, asked, above, side)
-        return Split(feature.column, self._at(feature, index), way)
+            way = self._narrowed(way, above, side)
+        sides = [list(islice(self._ends(child, {}), _ENDS)) for child in self._below[index]]
+        for (one, there), (other, here) in product(*sides):
+            joined = _joined(_joined(way, one), other)
+            own = joined.get(column.name, Bounds())
+            differ = self._outcomes.get(there) != self._outcomes.get(here)
+            if differ and own.low < value < own.high and all(map(_possible, joined.values())):
+                return Split(column, value, joined)
+        return Split(column, value, way)
+
+    def _ends(self, index: int, way: _Way) -> Iterator[tuple[_Way, int]]:
+        """Yield the leaves below a node, nearest first, and the way to each."""
+        waiting = deque([(index, way)])
+        for _ in range(_LOOKED_AT):
+            if not waiting:
+                return
+            index, way = waiting.popleft()
+            if index not in self._below:
+                yield way, index
+                continue
+            for child, side in zip(self._below[index], (True, False), strict=True):
+                waiting.append((child, self._narrowed(way, index, side)))
 
     def _feature(self, index: int) -> _Feature | None:
         number = self._ids[index]
@@ -142,19 +184,43 @@ class _Forest:
             index, side = self._above[index]
             yield index, side
 
-    def _narrowed(self, bounds: Bounds, feature: _Feature, index: int, side: bool) -> Bounds:
-        mode = self._modes[index]
-        if mode not in _BELOW | _ABOVE:
-            return bounds
+    def _narrowed(self, way: _Way, index: int, side: bool) -> _Way:
+        """Return a way that goes on to this side of a node."""
+        feature, mode = self._feature(index), self._modes[index]
+        if feature is None or mode not in _BELOW | _ABOVE:
+            return way
         below = side == (mode in _BELOW)
         if feature.category is not None:
-            if below:
-                return replace(bounds, unequal=(*bounds.unequal, feature.category))
-            return replace(bounds, equal=feature.category)
-        value = self._at(feature, index)
-        if below == (feature.scale > 0):
-            return replace(bounds, high=min(bounds.high, value))
-        return replace(bounds, low=max(bounds.low, value))
+            only = {"unequal": (feature.category,)} if below else {"equal": feature.category}
+            asked = Bounds(**only)
+        else:
+            value = self._at(feature, index)
+            low = below == (feature.scale > 0)
+            asked = Bounds(high=value) if low else Bounds(low=value)
+        return _joined(way, {feature.column.name: asked})
+
+
+def _joined(one: _Way, other: _Way) -> _Way:
+    """Return what two ways ask together."""
+    joined = dict(one)
+    for name, more in other.items():
+        known = one.get(name, Bounds())
+        joined[name] = Bounds(
+            low=max(known.low, more.low),
+            high=min(known.high, more.high),
+            equal=more.equal if known.equal is None else known.equal,
+            unequal=(*known.unequal, *more.unequal, *_other(known.equal, more.equal)),
+        )
+    return joined
+
+
+def _other(one: Value | None, other: Value | None) -> tuple[Value, ...]:
+    """Return what makes two categories asked for at once impossible."""
+    return () if one is None or other in (None, one) else (one,)
+
+
+def _possible(bounds: Bounds) -> bool:
+    return bounds.low < bounds.high and bounds.equal not in bounds.unequal
 
 
 def _thresholds(held: Mapping[str, Any]) -> list[float]:
@@ -168,7 +234,11 @@ class _Tracer:
 
     def __init__(self, graph: GraphProto, columns: Sequence[Column]) -> None:
         self._makers = {name: node for node in graph.node for name in node.output}
-        self._constants = {item.name: item for item in graph.initializer}
+        self._constants = {
+            item.name: item
+            for item in graph.initializer
+            if item.data_location != TensorProto.EXTERNAL  # too large to be one of ours
+        }
         self._inputs: dict[str, list[_Feature | None]] = {}
         for column in sorted(columns, key=lambda one: one.index or 0):
             self._inputs.setdefault(column.input, []).append(_Feature(column))

@@ -6,26 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_runtime.contract.columns import assemble
-from edge_runtime.contract.errors import PredictionFailed
 from edge_runtime.contract.table import Column
-from edge_runtime.contract.tensors import Array, Arrays, Tolerance
-from packager.answers import open_graph, run_rows
+from edge_runtime.contract.tensors import Array, Arrays
+from packager.compared import Compared
+from packager.comparing import compare, with_missing
 from packager.config import BuildConfig
-from packager.errors import ConversionFailed, ParityFailed
-from packager.graph import Description, Graph, MissingProbe
-from packager.record import Record, fingerprint, within
+from packager.errors import ConversionFailed
+from packager.graph import Description, Graph
+from packager.record import Record
 from packager.replay import asked, difference
 from packager.report.facts import DataFacts, ParityFacts
 from packager.samples import Samples, Split, load_samples, split_samples
+from packager.sources.onnx_source import FRAMEWORK as ONNX
 from packager.stages.convert import Source
 from packager.stages.evaluate import HeldOut, choose_metric
-from packager.stages.parity import check_parity, recorded_parity
+from packager.stages.raise_opset import raise_opset
 from packager.target import TargetProfile, lowest_opset
+from packager.workspace import Workspace
 
 Say = Callable[[str, str], None]
-
-EXACT = Tolerance(rtol=0.0, atol=0.0)
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,7 @@ def understand(
     profiles: Sequence[TargetProfile],
     config: BuildConfig,
     record: Record,
+    workspace: Workspace,
     say: Say,
 ) -> Understood:
     """Describe, convert and compare.
@@ -77,25 +77,35 @@ def understand(
         ReplayMismatch: when something else is to be built than the report tells, or the
             comparison does not agree with the recorded one.
     """
-    samples, holdout = (_load(path, config.label) for path in (config.data, config.holdout))
+    samples, holdout = (_load(path, config) for path in (config.data, config.holdout))
     described = source.describe(samples.kinds if samples else None)
     facts = described.source
     say("source", f"{facts.framework} {facts.kind}, {facts.containment}")
     what = asked(config, profiles, facts, samples, holdout)
     record.measured("asked", lambda: what, difference)
-    graph = _convert(source, lowest_opset(profiles), described, samples)
-    say("graph", f"{len(graph.model.graph.node)} nodes, {len(graph.to_bytes()):,} bytes")
+    opset = lowest_opset(profiles)
+    graph = raise_opset(_convert(source, opset, described, samples), opset)
+    graph = workspace.settle(graph)
+    say("graph", f"{len(graph.model.graph.node)} nodes, {graph.files.size:,} bytes")
     if samples is None:
         return Understood(graph, None, None, ["parity, quality, speed: no rows (--data)"])
     split = _split(samples, holdout, described, config)
     columns = _typed(split.held_out, described)
     reference = source.reference(columns)
-    graph, one_sided = _with_missing(graph, source.missing_probe(columns), record)
+    graph, one_sided = with_missing(graph, source.missing_probe(columns), record)
     rows = _rows(samples, holdout, split, graph, config)
     say("data", _data_text(rows.facts))
-    parity = _parity(reference, graph, rows, one_sided, record)
-    say("parity", _parity_text(parity) if parity else "the model is ONNX: its own source")
-    return Understood(graph, rows, parity, _unchecked(rows, parity))
+    if reference is None:
+        say("parity", "the model is ONNX: its own source")
+        return Understood(graph, rows, None, _unchecked(rows, None))
+    judged = Compared(columns, rows.held_out.feed, reference)
+    parity, notes = compare(source, graph, judged, record, show_rows=config.show_rows)
+    parity = replace(parity, missing_refused=one_sided)
+    say("parity", _parity_text(parity))
+    if facts.framework == ONNX:
+        own = "parity of the ONNX file itself, its own source; what was put around it agrees"
+        notes = (*notes, own)
+    return Understood(graph, rows, parity, [*_unchecked(rows, parity), *notes])
 
 
 def _convert(
@@ -113,8 +123,8 @@ def _convert(
 # --- rows ----------------------------------------------------------------------------------
 
 
-def _load(path: Path | None, label: str | None) -> Samples | None:
-    return load_samples(path, label) if path else None
+def _load(path: Path | None, config: BuildConfig) -> Samples | None:
+    return load_samples(path, config.label, config.image) if path else None
 
 
 def _split(
@@ -135,7 +145,9 @@ def _permissive(described: Description) -> tuple[Column, ...]:
 
 
 def _typed(samples: Samples, described: Description) -> Arrays:
-    return samples.typed(_permissive(described)) if described.columns else {}
+    """Return rows as the source takes them: by column, or by input for bare tensors."""
+    columns = _permissive(described)
+    return samples.typed(columns) if columns else samples.feed((), described.inputs)
 
 
 def _rows(
@@ -178,54 +190,11 @@ def _data_text(facts: DataFacts) -> str:
 # --- parity --------------------------------------------------------------------------------
 
 
-def _with_missing(
-    graph: Graph, probes: Sequence[MissingProbe], record: Record
-) -> tuple[Graph, tuple[str, ...]]:
-    """Let columns be missing where source and graph answer alike; name those where they do not.
-
-    A column that the source itself refuses to miss is not worth a word.
-    """
-    session = open_graph(graph)
-    accepted = {probe.column for probe in probes if probe.answers is not None}
-    willing = graph.accepting_missing(accepted)
-    agreeing = set()
-    for probe in probes:
-        if probe.answers is None:
-            continue
-        feed = assemble(willing.columns, willing.inputs, probe.rows)
-        try:
-            check_parity(
-                probe.answers, run_rows(session, feed), task=graph.task, roles=graph.roles
-            )
-        except (ParityFailed, PredictionFailed):
-            continue
-        agreeing.add(probe.column)
-    allowed = record.measured("missing", lambda: sorted(agreeing), within(EXACT))
-    return graph.accepting_missing(allowed), tuple(sorted(accepted.difference(allowed)))
-
-
-def _parity(
-    reference: Arrays | None,
-    graph: Graph,
-    rows: Rows,
-    one_sided: tuple[str, ...],
-    record: Record,
-) -> ParityFacts | None:
-    if reference is None:
-        return None
-    session = open_graph(graph)
-    found = check_parity(
-        reference, run_rows(session, rows.held_out.feed), task=graph.task, roles=graph.roles
-    )
-    mark = fingerprint(graph.to_bytes(), rows.held_out.feed)
-    found = recorded_parity(found, record, mark)
-    allowed = [column.name for column in graph.columns if column.missing == "allow"]
-    return ParityFacts(found.rows, found.ties, found.largest, allowed, one_sided)
-
-
 def _parity_text(facts: ParityFacts) -> str:
     worst = max(facts.largest.values(), default=0.0)
-    return f"{facts.rows} held-out rows agree, the largest difference is {worst:.2g}"
+    made = sum(one.rows for one in facts.kinds) - facts.rows
+    probes = f"; so do {made} rows made to part them" if made else ""
+    return f"{facts.rows} held-out rows agree, the largest difference is {worst:.2g}{probes}"
 
 
 def _unchecked(rows: Rows, parity: ParityFacts | None) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edge_runtime.engine.session import CPU, Session, SessionPlan, open_session
+from edge_runtime.engine.session import CPU, Session, SessionPlan
+from packager.model_files import ModelFiles
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Candidate:
         name: the rung, for example ``int8-static``; unique within a target.
         precision: ``float32``, ``float16`` or ``int8``.
         provider: ONNX Runtime's full provider name.
-        model: the ONNX file.
+        model: the ONNX file, and its weights where they stand beside it.
         session_options: configuration entries that the device opens it with.
         provider_options: options of the execution provider.
     """
@@ -24,7 +25,7 @@ class Candidate:
     name: str
     precision: str
     provider: str
-    model: bytes = field(repr=False)
+    model: ModelFiles
     session_options: Mapping[str, str] = field(default_factory=dict)
     provider_options: Mapping[str, str] = field(default_factory=dict)
 
@@ -35,7 +36,7 @@ class Candidate:
             ModelLoadFailed: when the engine refuses the graph.
         """
         options = self.session_options if self.provider == CPU else {}
-        return open_session(self.model, SessionPlan(session_options=options))
+        return self.model.open(SessionPlan(session_options=options))
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Measured:
     Attributes:
         name: the candidate's name.
         precision: its precision.
-        size: bytes of its ONNX file.
+        size: bytes of its files.
         quality: the metric on held-out rows, greater is better, the worst over batch sizes; NaN
             where an answer was not finite; None without held-out rows.
         agreement: how far it answers as float32 does, 1.0 for always; None likewise.

@@ -182,6 +182,12 @@ class ManifestInvalid(BundleError):
     code = "manifest-invalid"
 
 
+class GraphRefused(BundleError):
+    """A graph asks for a file that is not its own, or cannot be read to its end."""
+
+    code = "graph-refused"
+
+
 class BlobMissing(BundleError):
     """A blob that the bundle refers to is not in it."""
 

@@ -33,7 +33,7 @@ def prove(package: VerifiedPackage, variant: Variant, plan: SessionPlan) -> Sess
         DigestMismatch: when a file is not the signed one.
     """
     manifest = package.manifest
-    session = open_session(package.read(variant.model_file), plan)
+    session = open_session(package.model(variant), plan)
     _check_described(variant, "inputs", manifest.interface.inputs, session.inputs)
     _check_described(variant, "outputs", manifest.interface.outputs, session.outputs)
     golden = manifest.golden

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_runtime.contract.bundle.manifest import Interface
-from packager.report.facts import BuildFacts, TargetFacts
+from packager.report.facts import BuildFacts, ParityFacts, TargetFacts
 from packager.variant import Measured
 
 FILE_NAME = "README.md"
@@ -92,16 +92,24 @@ def _quality(item: Measured) -> str:
 
 
 def _checks(facts: BuildFacts, target: TargetFacts) -> list[str]:
-    lines = []
-    if facts.parity is not None:
-        worst = max(facts.parity.largest.values(), default=0.0)
-        lines.append(
-            f"The graph answers as the source model on {facts.parity.rows} held-out rows; "
-            f"the largest difference is {worst:.2g}."
-        )
+    lines = _parity(facts.parity) if facts.parity is not None else []
+    lines += [f"Repaired in the graph: {repair}." for repair in facts.repairs]
     drawn = "drawn column by column" if target.golden_synthetic else "real rows"
     lines.append(f"{target.golden_rows} golden vectors ({drawn}) are repeated on every device.")
     return [*lines, *facts.unchecked, *target.notes]
+
+
+def _parity(parity: ParityFacts) -> list[str]:
+    """Tell what was compared; of the user's own rows no value, only how far answers differ."""
+    worst = max(parity.largest.values(), default=0.0)
+    lines = [
+        f"The graph answers as the source model on {parity.rows} held-out rows; "
+        f"the largest difference is {worst:.2g}."
+    ]
+    made = [f"{one.rows:,} of {one.kind}" for one in parity.kinds[1:] if one.rows]
+    if made:
+        lines.append(f"It does so on rows made to part the two: {', '.join(made)}.")
+    return [*lines, *(f"{one.kind}: {text}." for one in parity.kinds for text in one.asides())]
 
 
 def _usage(name: str, version: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge_runtime.contract.bundle.manifest import Interface, Variant
@@ -54,16 +54,55 @@ class DataFacts:
 
 
 @dataclass(frozen=True)
+class KindFacts:
+    """How closely the graph answers one kind of rows.
+
+    Attributes:
+        kind: ``held-out``, or what the rows were made for: ``thresholds``, ``ties``, …
+        rows: how many were compared.
+        refused: how many more the source itself refuses, so that nothing could be compared.
+        ties: labels that differ where the source can hardly tell two classes apart.
+        excused: rows that differ only as far as float32 or a device's text rules cannot help.
+        worst: the number of the row that differs most, but for those excused.
+        share: how much of what is allowed it differs by, at most 1.
+        column: the column that was changed in it; empty where none was, or several.
+        differences: what differs in it, by output: how far, or for no float whether.
+        row: its values by column, where they were asked for; else empty.
+    """
+
+    kind: str
+    rows: int
+    refused: int
+    ties: int
+    excused: int
+    worst: int
+    share: float
+    column: str
+    differences: Mapping[str, float | bool]
+    row: Mapping[str, Any] = field(default_factory=dict)
+
+    def asides(self) -> list[str]:
+        """Say in words what was not compared, or compared and let pass."""
+        counts = (
+            (self.ties, "labels differ where the source has a tie"),
+            (self.excused, "differ only as float32 must"),
+            (self.refused, "refused by the source"),
+        )
+        return [f"{count:,} {text}" for count, text in counts if count]
+
+
+@dataclass(frozen=True)
 class ParityFacts:
     """How closely the graph answers as the source does.
 
     Attributes:
-        rows: how many were compared.
-        ties: labels that differ where the source can hardly tell two classes apart.
-        largest: the largest difference by output.
+        rows: how many held-out rows were compared.
+        ties: their labels that differ where the source can hardly tell two classes apart.
+        largest: the largest difference to them by output.
         missing_allowed: columns of which a row may lack a value.
         missing_refused: columns where the source takes such rows and the graph, answering
             differently, does not.
+        kinds: one for each kind of rows that was compared, held-out rows first.
     """
 
     rows: int
@@ -71,6 +110,7 @@ class ParityFacts:
     largest: Mapping[str, float]
     missing_allowed: Sequence[str]
     missing_refused: Sequence[str]
+    kinds: Sequence[KindFacts] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +152,7 @@ class BuildFacts:
         targets: one for each target.
         unchecked: what was not checked and why, as sentences.
         versions: the libraries that made the bundle.
+        repairs: what was mended so that the graph answers as the source does, as sentences.
     """
 
     identity: Identity
@@ -123,6 +164,7 @@ class BuildFacts:
     targets: Sequence[TargetFacts]
     unchecked: Sequence[str]
     versions: Mapping[str, str]
+    repairs: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -149,15 +191,15 @@ def report_json(
 ) -> dict[str, Any]:
     """Return the report: facts for people and machines, and the values that a replay needs."""
     told = {"schema": SCHEMA, "bundle": asdict(packed), **asdict(facts)}
-    return {**_in_json(told), "values": dict(values)}
+    return {**in_json(told), "values": dict(values)}
 
 
-def _in_json(value: Any) -> Any:
+def in_json(value: Any) -> Any:
     """Return facts as JSON has them: a number that JSON cannot hold becomes its name."""
     if isinstance(value, Mapping):
-        return {str(key): _in_json(item) for key, item in value.items()}
+        return {str(key): in_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_in_json(item) for item in value]
+        return [in_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)
     return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_runtime.contract.bundle.manifest import Golden, Manifest, Target
+from edge_runtime.contract.bundle.manifest import EXTERNAL_WEIGHTS, Golden, Manifest, Target
 from packager.report.facts import BuildFacts, TargetFacts
 
 # The oldest edge runtime that reads what this packager writes.
@@ -20,7 +20,7 @@ def make_manifest(facts: BuildFacts, target: TargetFacts) -> Manifest:
         release=identity.release,
         description=identity.description,
         min_runtime=MIN_RUNTIME,
-        must_understand=(),
+        must_understand=(EXTERNAL_WEIGHTS,) if any(v.weights for v in target.ladder) else (),
         target=Target(
             name=profile.name,
             os=profile.os,

@@ -8,7 +8,7 @@ from edge_runtime.contract.terminal import harmless
 from edge_runtime.contract.units import size
 from packager.bundle_file import PackedTarget
 from packager.console import wrapped
-from packager.report.facts import BuildFacts, PackedFacts, TargetFacts
+from packager.report.facts import BuildFacts, KindFacts, PackedFacts, ParityFacts, TargetFacts
 from packager.target import TargetProfile
 from packager.variant import Measured
 
@@ -37,12 +37,45 @@ def _lines(texts: Sequence[str]) -> list[str]:
 
 def build_text(facts: BuildFacts, packed: PackedFacts) -> str:
     """Return the summary of a build."""
-    blocks = [_target_text(facts, target) for target in facts.targets]
+    blocks = [parity_text(facts.parity)] if facts.parity and facts.parity.kinds else []
+    blocks += [_target_text(facts, target) for target in facts.targets]
+    if facts.repairs:
+        blocks.append("\n".join(["repaired in the graph", *_lines(facts.repairs)]))
     if facts.unchecked:
         blocks.append("\n".join(["not checked", *_lines(facts.unchecked)]))
     signed = f"signed by {packed.signer}" if packed.signer else "unsigned"
     blocks.append(f"{packed.bundle}  {size(packed.size)}\n  sha256 {packed.sha256}\n  {signed}")
     return "\n\n".join(blocks)
+
+
+def parity_text(parity: ParityFacts) -> str:
+    """Return the worst row of each kind as differences, and as values where asked for."""
+    rows = [
+        (
+            one.kind,
+            f"{one.rows:,}",
+            ", ".join(_differences(one)),
+            f"{one.share:.1%}" if one.rows else "",
+            "; ".join(one.asides()),
+        )
+        for one in parity.kinds
+    ]
+    head = ("rows", "compared", "the worst differs by", "of what is allowed", "")
+    shown = [
+        f"{one.kind}: the worst is row {one.worst}: "
+        + ", ".join(f"{name}={value!r}" for name, value in one.row.items())
+        for one in parity.kinds
+        if one.row
+    ]
+    return "\n".join(["source and graph agree", table(rows, head), *_lines(shown)])
+
+
+def _differences(kind: KindFacts) -> list[str]:
+    return [
+        f"{name} {value:.2g}"
+        for name, value in kind.differences.items()
+        if type(value) is float  # whatever is no float agrees, or there is no bundle
+    ]
 
 
 def _target_text(facts: BuildFacts, target: TargetFacts) -> str:

@@ -1,4 +1,4 @@
-"""Files of rows: CSV through the device's own reader, Parquet, NPZ.
+"""Files of rows: CSV through the device's own reader, Parquet, NPZ; and folders of images.
 
 Parquet columns may be numbers, booleans, decimals, text, or dictionaries of these. An NPZ
 archive holds one array a column (1-D) or a graph input (any rank), a row a sample along the
@@ -9,6 +9,7 @@ called ``x0``, ``x1``, …, and ``y``, which is the label unless another is name
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,25 +20,29 @@ from edge_runtime.contract.rows import unreadable
 from edge_runtime.contract.table import read_cells
 from edge_runtime.contract.values import common_length, listed
 from packager.errors import DataUnusable, LabelMissing, nearest
+from packager.samples.images import load_images
 from packager.samples.parquet import read_parquet
 from packager.samples.rows import Samples
 
 
-def load_samples(path: Path, label: str | None) -> Samples:
-    """Load a CSV (.csv), Parquet (.parquet, .pq) or NPZ (.npz) file.
+def load_samples(path: Path, label: str | None, image: Sequence[int] = ()) -> Samples:
+    """Load a CSV (.csv), Parquet (.parquet, .pq) or NPZ (.npz) file, or a folder of images.
 
     Args:
-        path: the file.
+        path: the file or folder.
         label: the name of the column that holds the truth, if any does.
+        image: height, width and channels of the images of a folder.
 
     Raises:
         InputUnreadable: when the file cannot be read.
         TableMalformed: when it is not of its format.
         LabelMissing: when no column has the label's name.
         InputShape: when its arrays differ in their number of rows.
-        DataUnusable: when it is of no known format, or has no row.
-        HostExtraMissing: when pyarrow is needed and not installed.
+        DataUnusable: when it is of no known format, or has no row; see also ``load_images``.
+        HostExtraMissing: when pyarrow or Pillow is needed and not installed.
     """
+    if path.is_dir():
+        return load_images(path, image, label)
     loaders = {
         ".csv": _load_csv,
         ".parquet": _load_parquet,
@@ -47,7 +52,8 @@ def load_samples(path: Path, label: str | None) -> Samples:
     loader = loaders.get(path.suffix.lower())
     if loader is None:
         raise DataUnusable(
-            f"{path.name} ends with {path.suffix!r}; rows come as {', '.join(loaders)}",
+            f"{path.name} ends with {path.suffix!r}; rows come as {', '.join(loaders)}, "
+            "or as a folder of images",
             hint="Write the rows as CSV, Parquet or NPZ.",
             expected=list(loaders),
             found=path.suffix,

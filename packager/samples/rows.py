@@ -22,6 +22,7 @@ from edge_runtime.contract.values import (
     parse_integer,
 )
 from packager.errors import ColumnMissing, DataUnusable, LabelMissing, nearest
+from packager.samples.large import taken
 
 TABLE = TableFormat()
 _TOKENS = frozenset(TABLE.missing_tokens)
@@ -120,7 +121,7 @@ class Samples:
         """Return some of the rows, in the order given."""
         return replace(
             self,
-            raw={name: array[rows] for name, array in self.raw.items()},
+            raw={name: taken(array, rows) for name, array in self.raw.items()},
             places=self.places[rows],
             raw_label=None if self.raw_label is None else self.raw_label[rows],
         )
@@ -211,8 +212,13 @@ class Samples:
         arrays = [self.columns[name] for name in names]
         array = arrays[0] if len(names) == 1 else np.column_stack(arrays)
         wanted = DTYPES[spec.dtype]
-        fits = np.can_cast(array.dtype, wanted, "same_kind")
-        return array.astype(wanted) if fits else array
+        if not np.can_cast(array.dtype, wanted, "same_kind"):
+            return array
+        with np.errstate(over="ignore"):
+            cast = array.astype(wanted, copy=False)
+        # A whole number that does not fit would come out as another one.
+        lost = cast is not array and wanted.kind in "iu" and not np.array_equal(cast, array)
+        return array if lost else cast
 
     def _parts(self, name: str, *, alone: bool) -> list[str]:
         """Name the columns that make an input: itself, a matrix, or all that the file has."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from edge_runtime.contract.table import Column
 from edge_runtime.contract.tensors import Array
 from packager.errors import DataUnusable
+from packager.samples.large import chunks
 from packager.samples.rows import Samples
 
 # Calibration is content with few rows, a judgement is not: one unit in four calibrates.
@@ -104,13 +105,18 @@ def _contents(samples: Samples, columns: Sequence[Column]) -> list[bytes]:
     return [content.digest() for content in contents]
 
 
-def _comparable(array: Array) -> Iterable[bytes]:
-    """Return bytes that are equal where the values are, for a whole column at once."""
+def _comparable(array: Array) -> Iterator[bytes]:
+    """Yield for each row bytes that are equal where the values are."""
     if array.dtype.kind == "O":
-        return (f"{len(text)} {text}".encode() for text in array.tolist())
-    numbers = array.astype(np.float64).reshape(len(array), -1) + 0.0  # -0 becomes 0
-    numbers[np.isnan(numbers)] = np.nan
-    return (row.tobytes() for row in numbers)
+        yield from (f"{len(text)} {text}".encode() for text in array.tolist())
+        return
+    for part in chunks(array):
+        if array.dtype == np.uint8 and array.ndim > 1:  # images, which there are many of
+            yield from (row.tobytes() for row in part)
+            continue
+        numbers = part.astype(np.float64).reshape(len(part), -1) + 0.0  # -0 becomes 0
+        numbers[np.isnan(numbers)] = np.nan
+        yield from (row.tobytes() for row in numbers)
 
 
 def _units(ids: Array) -> Array:

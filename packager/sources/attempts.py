@@ -36,10 +36,10 @@ def attempt(
         if whole is not None:
             parts.append(whole)
             continue
-        for row in block:
-            alone = _answered(answers, _taken(rows, row[None])) if size > 1 else None
+        for row in block.tolist():
+            alone = _answered(answers, _taken(rows, np.array([row]))) if size > 1 else None
             if alone is None:
-                refused.append(int(row))
+                refused.append(row)
             else:
                 parts.append(alone)
     names = parts[0] if parts else {}

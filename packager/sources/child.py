@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ def main() -> None:
     """Serve until the requests end."""
     requests, answers = _private_streams()
     _report_crashes_to(answers)
+    tempfile.tempdir = str(Path.cwd())  # else it is found by writing, which may be refused
     start = wire.receive(requests)
     if start is None:
         return

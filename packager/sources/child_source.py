@@ -22,9 +22,9 @@ from packager.errors import (
     DataUnusable,
     SourceFailed,
 )
+from packager.external_data import tensors_of
 from packager.graph import Description, Graph, MissingProbe, SourceFacts, tensor_specs
 from packager.sources import wire
-from packager.sources.onnx_model import tensors_of
 from packager.sources.sandbox import CrashError, Sandbox, clean
 from packager.sources.wire import Message, WireBrokenError
 

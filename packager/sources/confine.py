@@ -54,6 +54,7 @@ _SYSTEM_FILES = (
     "/etc/localtime",
     "/dev/null",
     "/dev/urandom",
+    "/proc/self/cmdline",
     "/proc/self/maps",
     "/proc/cpuinfo",
     "/proc/meminfo",

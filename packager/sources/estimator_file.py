@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import joblib
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from packager.errors import SourceUnsupported, SourceUntrustedType, SourceVersionSkew
+from packager.sources.booster_trees import library_of
+from packager.sources.sklearn_parts import every_part
+
+# What scikit-learn warns of; versions before 1.3 have no class of their own for it.
+_SKEW = r"Trying to unpickle estimator \S+ from version (\S+) when using version (\S+)\."
 
 
 def load_estimator(form: str, path: Path, *, allow_skew: bool = False) -> Any:
@@ -31,17 +38,17 @@ def load_estimator(form: str, path: Path, *, allow_skew: bool = False) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if not allow_skew:
-                warnings.simplefilter("error", InconsistentVersionWarning)
+                warnings.filterwarnings("error", _SKEW, UserWarning)
             model = _load_skops(path) if form == "skops" else joblib.load(path)
-    except InconsistentVersionWarning as skew:
-        saved, installed = skew.original_sklearn_version, skew.current_sklearn_version
+    except UserWarning as skew:
+        saved, installed = re.findall(_SKEW, str(skew))[0]
         raise SourceVersionSkew(
             f"the model was saved by scikit-learn {saved}, this Python has {installed}",
             hint=f"Install scikit-learn=={saved} beside the packager, or save the model again.",
             expected=saved,
             found=installed,
         ) from None
-    if not isinstance(model, BaseEstimator):
+    if not isinstance(model, BaseEstimator) and library_of(model) is None:
         kind = type(model)
         raise SourceUnsupported(
             "the file must hold a scikit-learn estimator, it holds a "
@@ -51,7 +58,8 @@ def load_estimator(form: str, path: Path, *, allow_skew: bool = False) -> Any:
             found=f"{kind.__module__}.{kind.__qualname__}",
         )
     try:
-        check_is_fitted(model)
+        if hasattr(model, "fit"):  # a booster by itself exists only trained
+            check_is_fitted(model)
     except NotFittedError:
         raise SourceUnsupported(
             f"the {type(model).__name__} must be fitted, it is not",
@@ -59,7 +67,19 @@ def load_estimator(form: str, path: Path, *, allow_skew: bool = False) -> Any:
             expected="fitted",
             found="not fitted",
         ) from None
+    _restore_counts(model)
     return model
+
+
+def _restore_counts(model: Any) -> None:
+    """Let CatBoost's parts tell how many features they read: a pickle does not keep that."""
+    if "catboost" not in sys.modules:
+        return
+    from packager.sources.booster_catboost import restore_count
+
+    for _, part in every_part(model):
+        if library_of(part) == "catboost":
+            restore_count(part)
 
 
 def _load_skops(path: Path) -> Any:

@@ -10,6 +10,7 @@ from packager.sources.opened import OpenedModel
 
 
 def _estimator(form: str, path: Path, options: Mapping[str, Any]) -> OpenedModel:
+    from packager.sources.booster_trees import library_of
     from packager.sources.estimator_file import load_estimator
     from packager.sources.sklearn_model import SklearnModel
 
@@ -18,6 +19,10 @@ def _estimator(form: str, path: Path, options: Mapping[str, Any]) -> OpenedModel
         from packager.sources.sklearn_model import from_step
 
         estimator = from_step(estimator, step)
+    if library_of(estimator):
+        from packager.sources.booster_model import BoosterModel
+
+        return BoosterModel(estimator)
     return SklearnModel(estimator)
 
 
@@ -41,10 +46,10 @@ def _factory(_: str, path: Path, options: Mapping[str, Any]) -> OpenedModel:
     return open_factory(path, options["factory"], weights, options.get("inputs", ()))
 
 
-def _keras(_: str, path: Path, __: Mapping[str, Any]) -> OpenedModel:
+def _keras(_: str, path: Path, options: Mapping[str, Any]) -> OpenedModel:
     from packager.sources.keras_model import open_keras
 
-    return open_keras(path)
+    return open_keras(path, options.get("modules", ()))
 
 
 def _tensorflow(_: str, path: Path, __: Mapping[str, Any]) -> OpenedModel:

@@ -3,46 +3,71 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx.external_data_helper import load_external_data_for_tensor
 
+from edge_runtime.contract.bundle.archive import MAX_ENTRY_BYTES
+from edge_runtime.contract.bundle.content import file_chunks
+from edge_runtime.contract.bundle.digests import sha256_file
+from edge_runtime.contract.errors import GraphRefused
 from edge_runtime.contract.tensors import TensorSpec
 from packager.errors import ConversionFailed, SourceUnreadable
+from packager.external_data import are_many, hollow, locate, take_in
 from packager.graph import Label, tensor_specs
+from packager.sources.onnx_carve import carved
 
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
-MAX_MODEL_BYTES = (2 << 30) - 1  # what protobuf can hold, with external data once loaded
+MAX_MODEL_BYTES = (2 << 30) - 1  # what protobuf can hold
 
 _LABEL_TYPES = ("int64", "string")
 _HINT = "Export the model again, with its external data in the same directory."
 
 
-def load(path: Path) -> tuple[onnx.ModelProto, str]:
+def load(path: Path) -> tuple[onnx.ModelProto, str, Path | None]:
     """Read and check an ONNX file with its external data.
 
     Returns:
-        The model holding all its tensors, and the sha256 of the file, followed by that of its
-        data files if it has any, in the order of their names.
+        The model; the sha256 of the file, followed by that of its data files if it has any, in
+        the order of their names; and the directory of these files where the model does not hold
+        its weights because they are many.
 
     Raises:
         SourceUnreadable: when it is damaged, no valid ONNX, or points outside its directory.
         ConversionFailed: when it is too large or needs operators that no engine of ours has.
     """
-    _check_size(path.name, path.stat().st_size)
-    data = path.read_bytes()
-    digest = hashlib.sha256(data)
+    file = path.resolve()
+    _check_size(path.name, file.stat().st_size, MAX_MODEL_BYTES, "in one file")
+    model = _parsed(file)
+    ranges = locate(model, file.parent, path.name)
+    size = sum(found.length for found in ranges)
+    _check_size(path.name, size, MAX_ENTRY_BYTES, "of external data")
+    digest = hashlib.sha256()
+    for chunk in file_chunks(file):
+        digest.update(chunk)
+    for data in sorted({found.file for found in ranges} - {file}):
+        digest.update(bytes.fromhex(sha256_file(data)))
+    many = are_many(size)
+    take_in(model, file.parent, weights=not many)
+    _check(model, path)
+    return model, digest.hexdigest(), file.parent if many else None
+
+
+def _parsed(file: Path) -> onnx.ModelProto:
+    """Parse a file, but leave many weights where they are."""
     try:
-        model = onnx.load_model_from_string(data)
-    except DecodeError as error:
-        raise _invalid(path, str(error)) from None
-    for file in _load_external_data(model, path, len(data)):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        if are_many(file.stat().st_size):
+            return carved(file)
+        return onnx.load_model_from_string(file.read_bytes())
+    except (DecodeError, GraphRefused) as error:
+        raise _invalid(file, str(error)) from None
+
+
+def _check(model: onnx.ModelProto, path: Path) -> None:
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(hollow(model))
     except onnx.checker.ValidationError as error:
         raise _invalid(path, str(error).splitlines()[0]) from None
     foreign = sorted({entry.domain for entry in model.opset_import} - DOMAINS)
@@ -54,53 +79,14 @@ def load(path: Path) -> tuple[onnx.ModelProto, str]:
             expected=sorted(DOMAINS - {""}),
             found=foreign,
         )
-    return model, digest.hexdigest()
 
 
-def _load_external_data(model: onnx.ModelProto, path: Path, size: int) -> list[Path]:
-    """Load tensors that lie in other files, and return these files in the order of names."""
-    directory = path.resolve().parent
-    files = {}
-    outside = [t for t in tensors_of(model) if t.data_location == onnx.TensorProto.EXTERNAL]
-    for tensor in outside:
-        try:
-            told = {entry.key: entry.value for entry in tensor.external_data}
-            location = told.get("location", "")
-            files[location] = file = _confined(directory, location, path)
-            size += int(told.get("length", file.stat().st_size))
-            _check_size(path.name, size)
-            load_external_data_for_tensor(tensor, str(directory))
-        except (ValueError, OSError, onnx.checker.ValidationError) as error:
-            raise _invalid(path, f"tensor {tensor.name!r}: {error}") from None
-    return [files[location] for location in sorted(files)]
-
-
-def _confined(directory: Path, location: str, path: Path) -> Path:
-    """Return the data file that a location means, if it lies in the model's directory."""
-    file = (directory / location).resolve()
-    if not file.is_relative_to(directory):
-        raise SourceUnreadable(
-            f"the external data of {path.name} must lie beside it, it names {location!r}",
-            hint="Do not use this file unless you know who wrote it; export the model again.",
-            expected="a file beside the model",
-            found=location,
-        )
-    if not file.is_file():
-        raise SourceUnreadable(
-            f"the external data of {path.name} must be there, {location!r} is no file",
-            hint=_HINT,
-            expected=location,
-            found=None,
-        )
-    return file
-
-
-def _check_size(name: str, size: int) -> None:
-    if size > MAX_MODEL_BYTES:
+def _check_size(name: str, size: int, limit: int, what: str) -> None:
+    if size > limit:
         raise ConversionFailed(
-            f"{name} may have {MAX_MODEL_BYTES} bytes with its external data, it has {size}",
+            f"{name} may have {limit} bytes {what}, it has {size}",
             hint="Export a smaller model, or one of lower precision.",
-            expected=MAX_MODEL_BYTES,
+            expected=limit,
             found=size,
         )
 
@@ -112,30 +98,6 @@ def _invalid(path: Path, reason: str) -> SourceUnreadable:
         expected="a valid ONNX model",
         found=reason,
     )
-
-
-def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Yield every tensor of a model: initialisers and attributes, in graphs and functions."""
-    yield from _graph_tensors(model.graph)
-    for function in model.functions:
-        yield from _node_tensors(function.node)
-
-
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    yield from _node_tensors(graph.node)
-
-
-def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
-    for attribute in (attribute for node in nodes for attribute in node.attribute):
-        yield from (attribute.t, *attribute.tensors)
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-        for graph in (attribute.g, *attribute.graphs):
-            if graph.node:
-                yield from _graph_tensors(graph)
 
 
 def check_opset(model: onnx.ModelProto, opset: Mapping[str, int]) -> None:

@@ -38,7 +38,7 @@ class OnnxSource:
     """
 
     def __init__(self, path: Path) -> None:
-        self._model, digest = onnx_model.load(path)
+        self._model, digest, self._beside = onnx_model.load(path)
         onnx_model.without_zipmap(self._model)
         self._inputs = onnx_model.inputs_of(self._model)
         self._outputs = tensor_specs(self._model.graph.output)
@@ -92,6 +92,7 @@ class OnnxSource:
             roles=self._roles,
             labels=self._labels,
             source=self._facts,
+            beside=self._beside,
         )
 
     def reference(self, _columns: Mapping[str, Array]) -> None:

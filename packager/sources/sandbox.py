@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
@@ -40,6 +41,7 @@ MEMORY_SHARE = 0.75
 CPU_SECONDS = 3600
 WALL_SECONDS = 600.0
 MAX_ANSWER_BYTES = 2 << 30  # what one ONNX file can be
+HELPER_FILE_BYTES = 4096  # importing SciPy before 1.15 makes an empty file
 _EXIT_SECONDS = 5.0
 _ROOT = Path(__file__).resolve().parents[2]
 _TEXT_LIMIT = 600
@@ -117,6 +119,8 @@ class Sandbox:
     ) -> None:
         self._what = what
         self._limits = limits or default_limits()
+        if python is not None and not self._limits.file_bytes:
+            self._limits = replace(self._limits, file_bytes=HELPER_FILE_BYTES)
         self._readable = [str(path.resolve()) for path in readable]
         self._python = python
         self.containment = ""
@@ -206,6 +210,8 @@ class Sandbox:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         paths = _copied_code(home) if self._python else _own_paths()
         own = {"HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": paths}
+        # Importing PyTorch's compiler wants a directory that is there; it writes nothing.
+        own["TORCHINDUCTOR_CACHE_DIR"] = str(home)
         return {**kept, **_ENVIRONMENT, **own}
 
     def _death(self, reason: Exception | None) -> SourceFailed:

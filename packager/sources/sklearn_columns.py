@@ -7,7 +7,7 @@ only fill in what the model does not say.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 from sklearn.impute import SimpleImputer
+from sklearn.isotonic import IsotonicRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import LabelBinarizer, LabelEncoder
 
 from edge_runtime.contract.table import Column
 from edge_runtime.contract.tensors import TensorSpec
@@ -25,6 +27,9 @@ from packager.graph import legal_names
 MATRIX_INPUT = "features"
 _DTYPES = {"float": "float32", "integer": "int64", "text": "string"}
 _SHOWN = 5
+
+# What reads one column without saying so.
+_ONE_COLUMN = (IsotonicRegression, LabelBinarizer, LabelEncoder)
 
 # Where a fitted model keeps the part that sees the raw columns.
 _INNER = (
@@ -68,22 +73,24 @@ class Plan:
     empties: Mapping[str, Any] = field(default_factory=dict)
 
 
-def plan_columns(model: Any, kinds: Mapping[str, str] | None) -> Plan:
+def plan_columns(model: Any, kinds: Mapping[str, str] | None, *, double: bool = False) -> Plan:
     """Decide how columns become inputs.
 
     Args:
         model: the fitted estimator.
         kinds: the columns of the user's data and their kinds; None without data.
+        double: whether numbers enter as float64.
 
     Raises:
         ColumnMissing: when the data lack a column that the model was fitted on.
         DataUnusable: when the data's columns cannot be the model's.
     """
-    features = getattr(model, "n_features_in_", None)
+    features = getattr(model, "n_features_in_", 1 if isinstance(model, _ONE_COLUMN) else None)
     if features is None:
         return _documents(model, kinds)
     learned = learned_columns(model, range(features))
-    dropped = _dropped(model)
+    readers = _readers(model)
+    dropped = _dropped(readers)
     named = tuple(map(str, getattr(model, "feature_names_in_", ())))
     names = named or _unnamed(features, kinds)
     kinds = _by_order(names, kinds)
@@ -93,10 +100,16 @@ def plan_columns(model: Any, kinds: Mapping[str, str] | None) -> Plan:
         position: _kind(names[position], learned.get(position), kinds) for position in read
     }
     one_kind = len({item.kind for item in found.values()}) == 1
-    one_matrix = one_kind and not dropped and not (named and _column_transformer(model))
+    one_matrix = one_kind and not dropped and not (named and any(readers))
     inputs, columns = (_matrix if one_matrix else _separate)(names, found)
     empties = {names[position]: item.empty for position, item in found.items()}
+    if double:
+        inputs = tuple(_wider(spec) for spec in inputs)
     return Plan("frame" if named else "matrix", names, columns, inputs, empties)
+
+
+def _wider(spec: TensorSpec) -> TensorSpec:
+    return replace(spec, dtype="float64") if spec.dtype == "float32" else spec
 
 
 def _documents(model: Any, kinds: Mapping[str, str] | None) -> Plan:
@@ -207,13 +220,14 @@ def learned_columns(model: Any, positions: Sequence[int]) -> dict[int, Learned]:
             own = [positions[i] for i in model._transformer_to_input_indices[name]]
             found.update(learned_columns(part, own))
         return found
-    if hasattr(model, "categories_"):
-        return _by_categories(model.categories_, positions)
+    if hasattr(model, "categories_") or isinstance(model, (LabelBinarizer, LabelEncoder)):
+        categories = getattr(model, "categories_", None) or [model.classes_]
+        return _by_categories(categories, positions)
     if isinstance(model, (CountVectorizer, HashingVectorizer)):
         return dict.fromkeys(positions, Learned("text", ""))
     if isinstance(model, SimpleImputer) and np.asarray(model.statistics_).dtype.kind == "O":
         return dict.fromkeys(positions, Learned("text"))
-    return _first_that_knows(inner_models(model), positions)
+    return _of_any(inner_models(model), positions)
 
 
 def _learned_in_order(steps: Sequence[Any], positions: Sequence[int]) -> dict[int, Learned]:
@@ -228,11 +242,12 @@ def _learned_in_order(steps: Sequence[Any], positions: Sequence[int]) -> dict[in
     return {}
 
 
-def _first_that_knows(models: Sequence[Any], positions: Sequence[int]) -> dict[int, Learned]:
+def _of_any(models: Sequence[Any], positions: Sequence[int]) -> dict[int, Learned]:
+    """Bring together what models of the same columns learned; the first that knows one wins."""
+    found: dict[int, Learned] = {}
     for model in models:
-        if found := learned_columns(model, positions):
-            return found
-    return {}
+        found = {**learned_columns(model, positions), **found}
+    return found
 
 
 def _by_categories(categories: Sequence[Any], positions: Sequence[int]) -> dict[int, Learned]:
@@ -272,41 +287,47 @@ def walk(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def inner_models(model: Any) -> list[Any]:
     """Return the fitted models that a union or meta-estimator hands its rows to.
 
-    Of a list of equals the first is enough: all were fitted on the same columns.
+    Of a list of equals the first is enough: all were fitted on the same columns. Those that
+    have names may differ.
     """
     if isinstance(model, FeatureUnion):
         return [part for _, part in model.transformer_list]
     found = []
     for attribute in _INNER:
         inner = getattr(model, attribute, None)
-        if isinstance(inner, (list, tuple)) and inner:
-            inner = inner[0]
-        inner = getattr(inner, "estimator", None) if "calibrated" in attribute else inner
-        if isinstance(inner, BaseEstimator):
-            found.append(inner)
+        members = list(inner) if isinstance(inner, (list, tuple)) else [inner]
+        named = isinstance(getattr(model, "estimators", None), list)
+        for member in members if named else members[:1]:
+            part = getattr(member, "estimator", None) if "calibrated" in attribute else member
+            if isinstance(part, BaseEstimator):
+                found.append(part)
     return found
 
 
-def _column_transformer(model: Any) -> ColumnTransformer | None:
-    """Return the column transformer that sees the raw columns, if there is one."""
+def _readers(model: Any) -> list[ColumnTransformer | None]:
+    """Return the column transformers that see the raw columns, None for what sees them all."""
     if isinstance(model, ColumnTransformer):
-        return model
+        return [model]
     if isinstance(model, Pipeline):
-        return _column_transformer(model.steps[0][1])
-    inner = (_column_transformer(part) for part in inner_models(model))
-    return next((part for part in inner if part), None)
+        return _readers(model.steps[0][1])
+    inner = inner_models(model)
+    return [reader for part in inner for reader in _readers(part)] if inner else [None]
 
 
-def _dropped(model: Any) -> set[int]:
-    head = _column_transformer(model)
-    if head is None:
-        return set()
-    return {
-        position
-        for name, part, _ in head.transformers_
-        if part == "drop"
-        for position in head._transformer_to_input_indices[name]
-    }
+def _dropped(readers: Sequence[ColumnTransformer | None]) -> set[int]:
+    """Return the columns that nothing reads."""
+    dropped = [
+        set()
+        if reader is None
+        else {
+            position
+            for name, part, _ in reader.transformers_
+            if part == "drop"
+            for position in reader._transformer_to_input_indices[name]
+        }
+        for reader in readers
+    ]
+    return set.intersection(*dropped)
 
 
 def _listed(names: Sequence[str] | Mapping[str, str]) -> str:

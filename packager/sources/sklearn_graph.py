@@ -4,62 +4,80 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import onnx
 from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
+from skl2onnx._supported_operators import sklearn_operator_name_map
+from skl2onnx.common._registration import _converter_pool
+from skl2onnx.common.data_types import (
+    DoubleTensorType,
+    FloatTensorType,
+    Int64TensorType,
+    StringTensorType,
+)
 from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
-from sklearn.ensemble import VotingClassifier, VotingRegressor
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.pipeline import Pipeline
 
 from packager.errors import ConversionFailed
+from packager.sources import sklearn_forms
 from packager.sources.opened import Converted
-from packager.sources.sklearn_columns import Plan, walk
+from packager.sources.sklearn_causes import euclidean
+from packager.sources.sklearn_columns import Plan
 from packager.sources.sklearn_model import SklearnModel
+from packager.sources.sklearn_parts import every_part, last_step
+from packager.sources.sklearn_repairs import prepare
+from packager.sources.sklearn_text import is_vectorizer, text_options
 
 _BATCH = "N"
 _GRAPH_NAME = "model"
-_TYPES = {"float": FloatTensorType, "integer": Int64TensorType, "text": StringTensorType}
+_TYPES = {
+    "float32": FloatTensorType,
+    "float64": DoubleTensorType,
+    "int64": Int64TensorType,
+    "string": StringTensorType,
+}
 
 # The operators whose labels have one axis by definition.
 _FLAT_LABELS = frozenset({"LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier"})
 
 _CLASS_NAME = re.compile("<class '([^']+)'>")
-_TOKENS = r"(?u)\b\w\w+\b"  # the vectorizers' default
-# The converter would replace it by ASCII letters; this is the same in the engine's RE2.
-_TOKENS_RE2 = r"[\p{L}\p{N}_][\p{L}\p{N}_]+"
-# The converter's default is absent on small devices, and fails only there.
-_LOCALE = "C.UTF-8"
 
 
 def convert(model: SklearnModel, opset: Mapping[str, int]) -> Converted:
     """Return the model's ONNX file, with our names and the same bytes for the same model.
 
     Raises:
-        ConversionFailed: when the converter gives fewer outputs than the model has. What the
-            converter itself raises ends the child, and the parent tells it.
+        ConversionFailed: when it has something that no graph does exactly, or the converter
+            gives fewer outputs than the model has. What the converter itself raises ends the
+            child, and the parent tells it.
     """
     plan = model.planned()
-    estimator = _convertible(model.estimator)
+    sklearn_forms.register()
+    prepared = prepare(model.estimator)
     raw_scores = model.task == "classification" and "score" in model.roles
-    options = _options(estimator, raw_scores=raw_scores)
+    options = _options(prepared.model, raw_scores=raw_scores)
+    types = _initial_types(plan)
     try:
-        converted = _convert(estimator, _initial_types(plan), dict(opset), options)
+        converted = cast(
+            onnx.ModelProto,
+            convert_sklearn(
+                prepared.model, _GRAPH_NAME, types, target_opset=dict(opset), options=options
+            ),
+        )
     except (MissingShapeCalculator, MissingConverter) as missing:
         raise _without_form(str(missing)) from None
     _keep_outputs(converted.graph, list(model.roles.values()), model.estimator)
     _keep_inputs(converted.graph, plan)
     _flatten_outputs(converted.graph, model)
+    _narrow_outputs(converted.graph)
     names = [spec.name for spec in plan.inputs] + list(model.roles.values())
     values = (*converted.graph.input, *converted.graph.output)
     _rename(converted.graph, {v.name: name for v, name in zip(values, names, strict=True)})
     _tidy_shapes(converted.graph, model)
-    return Converted(converted.SerializeToString(deterministic=True))
+    _merge_imports(converted)
+    data = bytes(converted.SerializeToString(deterministic=True))
+    return Converted(data, prepared.repairs)
 
 
 def _without_form(told: str) -> ConversionFailed:
@@ -73,68 +91,36 @@ def _without_form(told: str) -> ConversionFailed:
     )
 
 
-def _convertible(estimator: Any) -> Any:
-    """Return the part of the estimator that answers, in the form that the converter takes."""
-    while hasattr(estimator, "best_estimator_"):
-        estimator = estimator.best_estimator_
-    last = _last(estimator)
-    if isinstance(last, VotingClassifier):
-        last.flatten_transform = False  # concerns transform alone; True is not implemented
-    if isinstance(last, (VotingClassifier, VotingRegressor)) and last.weights is not None:
-        last.weights = np.asarray(last.weights)  # the converter asks a list for its sum()
-    return estimator
-
-
-def _last(estimator: Any) -> Any:
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
-    return estimator
-
-
-def _options(estimator: Any, *, raw_scores: bool) -> list[dict[Any, dict[str, Any]]]:
-    """Return the converter's options, the most wanted first: not every class knows them all."""
-    common: dict[Any, dict[str, Any]] = {}
-    for part in (estimator, *(part for _, part in walk(estimator))):
-        if isinstance(part, CountVectorizer):
-            common[id(part)] = _text_options(part)
-        elif getattr(part, "effective_metric_", None) == "euclidean":
-            common[id(part)] = {"optim": "cdist"}
-    finals: list[dict[str, Any]] = [{"zipmap": False}, {}]
-    if raw_scores:
-        finals = [{"zipmap": False, "raw_scores": True}, {"raw_scores": True}, *finals]
-    last = id(_last(estimator))
-    return [{**common, last: {**common.get(last, {}), **final}} for final in finals]
-
-
-def _text_options(vectorizer: Any) -> dict[str, Any]:
-    options = {"locale": _LOCALE}
-    if vectorizer.analyzer == "word" and vectorizer.token_pattern == _TOKENS:
-        options["tokenexp"] = _TOKENS_RE2
+def _options(model: Any, *, raw_scores: bool) -> dict[int, dict[str, Any]]:
+    """Return the converter's options for each part, those that its class knows."""
+    last = last_step(model)
+    options = {}
+    for _, part in every_part(model):
+        wanted: dict[str, Any] = text_options(part) if is_vectorizer(part) else {}
+        if euclidean(part):
+            wanted["optim"] = "cdist"
+        if part is last:
+            wanted |= {"zipmap": False} | ({"raw_scores": True} if raw_scores else {})
+        known = _known_options(part)
+        if taken := {name: value for name, value in wanted.items() if name in known}:
+            options[id(part)] = taken
     return options
+
+
+def _known_options(part: Any) -> Iterable[str]:
+    converter = _converter_pool.get(sklearn_operator_name_map.get(type(part), ""))
+    return (converter.get_allowed_options() or ()) if converter else ()
 
 
 def _initial_types(plan: Plan) -> list[tuple[str, Any]]:
     """Type every column that the model saw, by its own name: the converter looks them up."""
-    kinds = {column.name: column.kind for column in plan.columns}
     first = plan.inputs[0]
     if plan.columns[0].index is not None:
-        kind = next(iter(kinds.values()))
-        return [(first.name, _TYPES[kind]([None, first.shape[1]]))]
-    return [(name, _TYPES[kinds.get(name, "float")]([None, 1])) for name in plan.names]
-
-
-def _convert(
-    estimator: Any,
-    types: list[tuple[str, Any]],
-    opset: dict[str, int],
-    options: list[dict[Any, dict[str, Any]]],
-) -> onnx.ModelProto:
-    convert_with = partial(convert_sklearn, estimator, _GRAPH_NAME, types, target_opset=opset)
-    *first, last = options
-    for attempt in first:
-        with suppress(NameError):  # the word for an option that this class does not know
-            return cast(onnx.ModelProto, convert_with(options=attempt))
-    return cast(onnx.ModelProto, convert_with(options=last))
+        return [(first.name, _TYPES[first.dtype]([None, first.shape[1]]))]
+    dtypes = {
+        column.name: spec.dtype for column, spec in zip(plan.columns, plan.inputs, strict=True)
+    }
+    return [(name, _TYPES[dtypes.get(name, "float32")]([None, 1])) for name in plan.names]
 
 
 def _keep_outputs(graph: onnx.GraphProto, wanted: list[str], estimator: Any) -> None:
@@ -170,6 +156,27 @@ def _reshape(graph: onnx.GraphProto, output: onnx.ValueInfoProto, shape: list[in
     del axes[:]
     for length in shape:
         axes.add(dim_value=length) if length > 0 else axes.add()
+
+
+def _narrow_outputs(graph: onnx.GraphProto) -> None:
+    """Let numbers leave as float32, whatever they were computed in."""
+    for output in graph.output:
+        if output.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE:
+            given, output.name = output.name, f"{output.name}_narrow"
+            output.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+            graph.node.append(
+                onnx.helper.make_node("Cast", [given], [output.name], to=onnx.TensorProto.FLOAT)
+            )
+
+
+def _merge_imports(model: onnx.ModelProto) -> None:
+    """Keep one import a domain, the newest; the converter may write the default one twice."""
+    newest: dict[str, int] = {}
+    for item in model.opset_import:
+        newest[item.domain] = max(item.version, newest.get(item.domain, 0))
+    del model.opset_import[:]
+    for domain, version in newest.items():
+        model.opset_import.add(domain=domain, version=version)
 
 
 def _keep_inputs(graph: onnx.GraphProto, plan: Plan) -> None:
@@ -213,7 +220,7 @@ def _tidy_shapes(graph: onnx.GraphProto, model: SklearnModel) -> None:
         if axes:
             axes[0].dim_param = _BATCH
     if model.task == "regression":
-        width = getattr(_last(model.estimator), "n_outputs_", None)
+        width = getattr(last_step(model.estimator), "n_outputs_", None)
     else:
         width = len(model.labels) if len(model.roles) > 1 else None
     if width:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -9,14 +10,16 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
 
 from edge_runtime.contract.tensors import Array, Arrays
 from packager.errors import ConversionFailed, SourceUnsupported
 from packager.graph import OUTPUT_NAMES, Label
 from packager.sources.opened import Converted
 from packager.sources.sklearn_columns import Plan, plan_columns, walk
+from packager.sources.sklearn_repairs import reads_double
+from packager.sources.sklearn_versions import estimator_type
 
 _TASKS = {
     "classifier": "classification",
@@ -55,6 +58,7 @@ class SklearnModel:
         self.roles = _roles(estimator, self.task)
         self.labels = _labels(estimator, self.task, self.roles)
         self.columns: Plan | None = None
+        self._double = reads_double(estimator)
 
     def describe(self) -> dict[str, Any]:
         """Return what the parent needs to know, as JSON can hold it."""
@@ -74,7 +78,7 @@ class SklearnModel:
 
     def plan(self, kinds: Mapping[str, str] | None) -> dict[str, Any]:
         """Decide the columns and inputs, keep the plan, and return it as JSON can hold it."""
-        self.columns = plan_columns(self.estimator, kinds)
+        self.columns = self._make_plan(kinds)
         return {
             "columns": [
                 {"name": c.name, "kind": c.kind, "input": c.input}
@@ -90,8 +94,11 @@ class SklearnModel:
     def planned(self) -> Plan:
         """Return the plan, made from the model alone if nobody asked for one."""
         if self.columns is None:
-            self.columns = plan_columns(self.estimator, None)
+            self.columns = self._make_plan(None)
         return self.columns
+
+    def _make_plan(self, kinds: Mapping[str, str] | None) -> Plan:
+        return plan_columns(self.estimator, kinds, double=self._double)
 
     def graph(self, opset: Mapping[str, int]) -> Converted:
         """Convert the estimator for these operator sets, by domain."""
@@ -122,6 +129,12 @@ class SklearnModel:
         accepted = {name: answers for name, answers in answered.items() if answers is not None}
         return list(accepted), _stacked(list(accepted.values())) if accepted else {}
 
+    def diagnose(self) -> list[dict[str, str]]:
+        """Say of each part what would become of it, without converting."""
+        from packager.sources.sklearn_diagnosis import diagnose
+
+        return diagnose(self.estimator)
+
     def _accepted(self, rows: Mapping[str, Array]) -> Arrays | None:
         try:
             return self.answers(rows)
@@ -143,8 +156,48 @@ class SklearnModel:
         return out
 
 
+def from_step(estimator: Any, number: int) -> Any:
+    """Return a fitted pipeline without its first steps, which the application computes itself.
+
+    What remains has the names of the columns that the skipped steps give, where they say so.
+
+    Raises:
+        SourceUnsupported: when it is no pipeline, or has no such step.
+    """
+    steps = estimator.steps if isinstance(estimator, Pipeline) else []
+    count = len(steps)
+    if not 0 < number < count:
+        last = max(count - 1, 0)
+        raise SourceUnsupported(
+            f"--from-step must be within 1…{last} for a pipeline of {count} steps, it is "
+            f"{number}"
+            if count
+            else f"--from-step needs a pipeline, the file holds a {type(estimator).__name__}",
+            hint="Count the steps that the application computes itself, or leave it out.",
+            expected=last,
+            found=number,
+        )
+    rest = Pipeline(steps[number:])
+    names = _names_out(Pipeline(steps[:number]))
+    first = steps[number][1]
+    features = getattr(first, "n_features_in_", None)
+    if names is not None and len(names) == features and not hasattr(first, "feature_names_in_"):
+        first = copy.copy(first)
+        first.feature_names_in_ = names
+        rest.steps[0] = (rest.steps[0][0], first)
+    return rest
+
+
+def _names_out(skipped: Pipeline) -> Any:
+    """Return the names of the columns that fitted steps give, None where one does not tell."""
+    try:
+        return np.asarray(skipped.get_feature_names_out(), dtype=object)
+    except (AttributeError, ValueError, NotFittedError):
+        return None
+
+
 def _task(model: Any) -> str:
-    task = _TASKS.get(get_tags(model).estimator_type or "")
+    task = _TASKS.get(estimator_type(model) or "")
     if task and hasattr(model, "predict"):
         return task
     if hasattr(model, "transform"):
@@ -188,7 +241,8 @@ def _labels(model: Any, task: str, roles: Mapping[str, str]) -> tuple[Label, ...
 
 def _label_form(predicted: Array) -> Array:
     """Give labels the element type that the converted graph gives them."""
-    return predicted.astype(object if predicted.dtype.kind in "UO" else np.int64)
+    flat = predicted.reshape(len(predicted))  # CatBoost gives several classes a second axis
+    return flat.astype(object if flat.dtype.kind in "UO" else np.int64)
 
 
 def _scores(model: Any, task: str, rows: Any) -> Array:

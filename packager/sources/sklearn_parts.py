@@ -48,8 +48,14 @@ def of_trees(model: Any) -> bool:
     """Tell whether a model is a tree or an ensemble of nothing but trees."""
     if hasattr(model, "tree_"):
         return True
-    members = np.ravel(np.asarray(getattr(model, "estimators_", None), dtype=object))
-    return all(hasattr(member, "tree_") for member in members)
+    inside = members(model)
+    return bool(inside) and all(hasattr(member, "tree_") for member in inside)
+
+
+def members(model: Any) -> list[Any]:
+    """Return the fitted members of an ensemble, in order; of anything else none."""
+    found = getattr(model, "estimators_", ())
+    return found.ravel().tolist() if isinstance(found, np.ndarray) else list(found)
 
 
 def every_part(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -74,8 +80,12 @@ def exchanged(model: Any, change: Change, path: str = "") -> Any:
         path: the model's own.
     """
     new = change(path, model)
-    if new is not model:
-        return new
+    return new if new is not model else exchanged_inside(model, change, path)
+
+
+def exchanged_inside(model: Any, change: Change, path: str = "") -> Any:
+    """Return what ``exchanged`` does, without asking for the model itself."""
+    new = model
     for entry in _entries(model):
         part = exchanged(entry.part, change, _joined(path, entry.name))
         if part is not entry.part:
@@ -100,7 +110,9 @@ def _entries(model: Any) -> Iterator[_Entry]:
         if not isinstance(value, (list, tuple)):
             yield _Entry(slot, None, type(value).__name__, value)
             continue
-        names = [name for name, part in getattr(model, "estimators", None) or () if part != "drop"]
+        names = [
+            name for name, part in getattr(model, "estimators", None) or () if part != "drop"
+        ]
         for index, item in enumerate(value):
             if isinstance(item, tuple):
                 yield _Entry(slot, index, str(item[0]), item[1])
@@ -121,7 +133,10 @@ def _slots(model: Any) -> list[str]:
         return ["estimator"]
     if isinstance(model, (str, SelectorMixin)) or of_trees(model):
         return []
-    return [slot for slot in _SLOTS if _holds_parts(getattr(model, slot, None))]
+    held = [slot for slot in _SLOTS if _holds_parts(getattr(model, slot, None))]
+    if "estimators_" in held and "estimator_" in held:
+        held.remove("estimator_")  # the pattern of them
+    return held
 
 
 def _holds_parts(value: Any) -> bool:

@@ -5,14 +5,21 @@ Each writes the comparison that the estimator's own ``predict`` makes.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from edge_runtime.contract.tensors import Array
-from packager.sources.sklearn_wires import INT64, Wires
+from packager.sources.sklearn_causes import (
+    BINARY,
+    bag_needs_own_form,
+    binary_threshold,
+    breaks_ties,
+    logistic,
+    threshold_rule,
+)
+from packager.sources.sklearn_wires import DOUBLE, INT64, Given, Wires
 
 Converter: TypeAlias = Callable[[Any, Any, Any], None]
 
@@ -30,7 +37,7 @@ def write_threshold(scope: Any, operator: Any, container: Any) -> None:
     method, limit, positive = threshold_rule(wires.model)
     decides = shown
     if probable and method == "decision_function":
-        decides = wires.classifier(copy.copy(inner), raw=True)
+        decides = wires.classifier(inner, raw=True)
     column = wires.columns(decides.scores, [positive])
     above = wires.node("GreaterOrEqual", column, wires.number([[limit]]))
     index = wires.cast(wires.node("Reshape", above, wires.axis(-1)), INT64)
@@ -39,29 +46,10 @@ def write_threshold(scope: Any, operator: Any, container: Any) -> None:
     wires.node("Identity", shown.scores, out=wires.output(1))
 
 
-def threshold_rule(model: Any) -> tuple[str, float, int]:
-    """Return what a classifier with a threshold asks, its threshold and its positive class.
-
-    Returns:
-        The method, the threshold, and the index of the class that it is the score of.
-    """
-    inner = getattr(model, "estimator_", model.estimator)
-    methods = np.atleast_1d(model._get_response_method()).tolist()
-    method = next(name for name in methods if hasattr(inner, name))
-    tuned = hasattr(model, "best_threshold_")
-    limit = model.best_threshold_ if tuned else model.threshold
-    if isinstance(limit, str):
-        limit = 0.5 if method == "predict_proba" else 0.0
-    label = model._curve_scorer._get_pos_label() if tuned else model.pos_label
-    classes = np.asarray(inner.classes_)
-    positive = 1 if label is None else int(np.flatnonzero(classes == label)[0])
-    return method, float(limit), positive
-
-
 def decided_by_scores(original: Converter) -> Converter:
     """Let a linear classifier decide by its scores, which its probabilities may hide.
 
-    ``modified_huber`` clips them, and a sigmoid of float32 reaches 1 for many.
+    ``modified_huber`` clips them, and sigmoids of float32 reach 0 and 1 for many.
     """
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
@@ -70,12 +58,50 @@ def decided_by_scores(original: Converter) -> Converter:
         if raw or not hasattr(wires.model, "predict_proba"):
             original(scope, operator, container)
             return
-        other, _ = wires.aside(0)
-        original(scope, other, container)
-        decided = wires.classifier(copy.copy(wires.model), raw=True)
+        decided = wires.classifier(wires.model, raw=True)
         wires.node("Identity", decided.label, out=wires.output(0))
+        scores = decided.scores
+        binary = len(wires.model.classes_) == BINARY
+        one = wires.columns(scores, [-1]) if binary else scores
+        share = _sigmoid if wires.model.loss == "log_loss" else _clipped
+        _show_shares(wires, share(wires, wires.cast(one, DOUBLE)), binary=binary)
 
     return convert
+
+
+def _sigmoid(wires: Wires, score: str) -> str:
+    """Write ``1 / (1 + exp(-score))`` in float64, where it hardly reaches 0."""
+    one = wires.number([[1]], DOUBLE)
+    power = wires.node("Exp", wires.node("Neg", score))
+    return wires.node("Reciprocal", wires.node("Add", one, power))
+
+
+def _clipped(wires: Wires, score: str) -> str:
+    """Write ``(clip(score, -1, 1) + 1) / 2``."""
+    one = wires.number([[1]], DOUBLE)
+    low = wires.node("Max", score, wires.number([[-1]], DOUBLE))
+    raised = wires.node("Add", wires.node("Min", low, one), one)
+    return wires.node("Mul", raised, wires.number([[0.5]], DOUBLE))
+
+
+def _show_shares(wires: Wires, shares: str, *, binary: bool) -> None:
+    """Write probabilities out of float64 for each class, which need not add up to 1.
+
+    Where all are 0, each class gets the same.
+    """
+    one = wires.number([[1]], DOUBLE)
+    if binary:
+        shown = wires.node("Concat", wires.node("Sub", one, shares), shares, axis=1)
+    else:
+        total = wires.row_sums(shares)
+        zero = wires.node("Equal", total, wires.number([[0]], DOUBLE))
+        count = wires.number([[len(wires.model.classes_)]], DOUBLE)
+        shown = wires.node(
+            "Div",
+            wires.node("Where", zero, one, shares),
+            wires.node("Where", zero, count, total),
+        )
+    wires.cast(shown, wires.floats, out=wires.output(1))
 
 
 def breaking_ties(original: Converter) -> Converter:
@@ -94,14 +120,19 @@ def breaking_ties(original: Converter) -> Converter:
     return convert
 
 
-def breaks_ties(model: Any) -> bool:
-    """Tell whether a support vector classifier's label is its best score, not the vote."""
-    return bool(getattr(model, "break_ties", False)) and len(model.classes_) > 2
+def one_vs_rest(original: Converter) -> Converter:
+    """Let the members' decisions decide where they have any; probabilities are only shown."""
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        if operator.raw_operator.multilabel_:
+            original(scope, operator, container)
+        else:
+            _write_one_vs_rest(Wires(scope, operator, container), container)
+
+    return convert
 
 
-def write_one_vs_rest(scope: Any, operator: Any, container: Any) -> None:
-    """Write one classifier a class; decisions decide, probabilities are only shown."""
-    wires = Wires(scope, operator, container)
+def _write_one_vs_rest(wires: Wires, container: Any) -> None:
     model = wires.model
     members = model.estimators_
     raw = container.get_options(model, {"raw_scores": False})["raw_scores"]
@@ -120,67 +151,70 @@ def write_one_vs_rest(scope: Any, operator: Any, container: Any) -> None:
         wires.node("Identity", out, out=wires.output(1))
         return
     columns = [
-        _probability(wires, member) if hasattr(member, "decision_function") else known
-        for member, known in zip(members, decisions, strict=True)
+        _shown(wires, member, known) for member, known in zip(members, decisions, strict=True)
     ]
-    _show_one_vs_rest(wires, columns)
+    shares = columns[0] if len(columns) == 1 else wires.node("Concat", *columns, axis=1)
+    _show_shares(wires, shares, binary=len(columns) == 1)
 
 
-def _show_one_vs_rest(wires: Wires, columns: list[str]) -> None:
-    """Write the share of each class's probability; where all are 0, nothing is divided."""
-    if len(columns) == 1:
-        rest = wires.node("Sub", wires.number([[1]]), columns[0])
-        wires.node("Concat", rest, columns[0], axis=1, out=wires.output(1))
-        return
-    shown = wires.node("Concat", *columns, axis=1)
-    total = wires.row_sums(shown)
-    zero = wires.node("Equal", total, wires.number([[0]]))
-    divisor = wires.node("Where", zero, wires.number([[1]]), total)
-    wires.node("Div", shown, divisor, out=wires.output(1))
+def _shown(wires: Wires, member: Any, decision: str) -> str:
+    """Write one member's probability in float64, which may be what decided already."""
+    if logistic(member):
+        return _sigmoid(wires, wires.cast(decision, DOUBLE))
+    decides = hasattr(member, "decision_function")
+    return wires.cast(_probability(wires, member) if decides else decision, DOUBLE)
 
 
-def write_two_class_one_vs_one(original: Converter) -> Converter:
-    """Write the only pair of a one-vs-one classifier of two classes as scikit-learn scores it.
+def write_one_vs_one(scope: Any, operator: Any, container: Any) -> None:
+    """Write one classifier a pair of classes: a class's score is its votes and a bounded sum.
 
-    Its score is the vote plus ``c / (3 (|c| + 1))`` for the confidence c.
+    With S the sum of the confidences for a class, that is ``votes + S / (3 (|S| + 1))``. Of two
+    classes only the second's score is shown, and compared with a threshold.
     """
+    wires = Wires(scope, operator, container)
+    model = wires.model
+    members, classes = model.estimators_, np.asarray(model.classes_)
+    first, second = np.triu_indices(len(classes), k=1)
+    names = np.eye(len(classes))
+    pairs = [_pair(wires, member) for member in members]
+    votes, confidences = (_side_by_side(wires, list(side)) for side in zip(*pairs, strict=True))
+    total = wires.node("MatMul", confidences, wires.number(names[second] - names[first]))
+    lead = wires.node("MatMul", votes, wires.number(names[second] - names[first]))
+    lead = wires.node("Add", lead, wires.number(names[first].sum(axis=0)[None]))
+    size = wires.node("Add", wires.node("Abs", total), wires.number([[1]]))
+    bounded = wires.node("Div", total, wires.node("Mul", size, wires.number([[3]])))
+    scores = wires.node("Add", lead, bounded)
+    if len(members) > 1:
+        wires.labels(wires.best(scores), classes, wires.output(0))
+        wires.node("Identity", scores, out=wires.output(1))
+        return
+    score = wires.columns(scores, [1])
+    above = wires.node("Greater", score, wires.number([[binary_threshold(members[0])]]))
+    index = wires.cast(wires.node("Reshape", above, wires.axis(-1)), INT64)
+    wires.labels(index, classes, wires.output(0))
+    wires.node("Concat", wires.node("Neg", score), score, axis=1, out=wires.output(1))
 
-    def convert(scope: Any, operator: Any, container: Any) -> None:
-        wires = Wires(scope, operator, container)
-        model = wires.model
-        if len(model.classes_) != 2:
-            original(scope, operator, container)
-            return
-        member = model.estimators_[0]
-        confidence = _confidence(wires, member)
-        floats = wires.floats
-        voted = wires.classifier(copy.copy(member), raw=True).label
-        vote = wires.node("Reshape", wires.cast(voted, floats), wires.number([-1, 1], INT64))
-        size = wires.node("Add", wires.node("Abs", confidence), wires.number([[1]]))
-        bounded = wires.node("Div", confidence, wires.node("Mul", size, wires.number([[3]])))
-        score = wires.node("Add", vote, bounded)
-        above = wires.node("Greater", score, wires.number([[binary_threshold(member)]]))
-        index = wires.cast(wires.node("Reshape", above, wires.axis(-1)), INT64)
-        wires.labels(index, np.asarray(model.classes_), wires.output(0))
-        wires.node("Concat", wires.node("Neg", score), score, axis=1, out=wires.output(1))
 
-    return convert
+def _pair(wires: Wires, member: Any) -> tuple[str, str]:
+    """Write a member of a pair: 1 where it answers the second class, and how sure it is."""
+    answers = wires.classifier(member, raw=hasattr(member, "decision_function"))
+    vote = wires.node("Reshape", wires.cast(answers.label, wires.floats), wires.column_shape())
+    return vote, wires.columns(answers.scores, [-1])
 
 
-def binary_threshold(member: Any) -> float:
-    """Return what the confidence of one of several binary classifiers must exceed."""
-    return 0.0 if hasattr(member, "decision_function") else 0.5
+def _side_by_side(wires: Wires, columns: list[str]) -> str:
+    return columns[0] if len(columns) == 1 else wires.node("Concat", *columns, axis=1)
 
 
 def _confidence(wires: Wires, member: Any) -> str:
     """Write how sure a binary classifier is of its second class, by decision if it has one."""
     if not hasattr(member, "decision_function"):
         return _probability(wires, member)
-    return wires.columns(wires.classifier(copy.copy(member), raw=True).scores, [-1])
+    return wires.columns(wires.classifier(member, raw=True).scores, [-1])
 
 
 def _probability(wires: Wires, member: Any) -> str:
-    return wires.columns(wires.classifier(copy.copy(member)).scores, [1])
+    return wires.columns(wires.classifier(member).scores, [1])
 
 
 def bagged(original: Converter) -> Converter:
@@ -206,19 +240,15 @@ def bagged(original: Converter) -> Converter:
     return convert
 
 
-def bag_needs_own_form(model: Any) -> bool:
-    """Tell whether a member only votes, or misses a class."""
-    return any(
-        not hasattr(member, "predict_proba") or len(member.classes_) != len(model.classes_)
-        for member in model.estimators_
-    )
-
-
 def _bag_member(wires: Wires, member: Any, features: Array) -> str:
     """Write what one member adds to each class; its own classes are places among the bag's."""
     count = len(wires.model.classes_)
     whole = np.array_equal(features, np.arange(wires.model.n_features_in_))
-    answers = wires.classifier(member, columns=None if whole else features.tolist())
+    some = None
+    if not whole:
+        taken = wires.columns(wires.matrix(), features.tolist())
+        some = Given(taken, len(features))
+    answers = wires.classifier(member, given=some)
     places = np.asarray(member.classes_).astype(np.int64)
     if not hasattr(member, "predict_proba"):
         values = wires.number([0, 1])

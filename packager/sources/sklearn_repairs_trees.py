@@ -9,12 +9,16 @@ import numpy as np
 import onnx
 
 from edge_runtime.contract.tensors import Array
-from packager.sources.sklearn_wires import DOUBLE, FLOAT, Wires
+from packager.sources.sklearn_causes import learned_missing, logarithmic, trees_of
+from packager.sources.sklearn_wires import ML, Wires
 
 Converter: TypeAlias = Callable[[Any, Any, Any], None]
 
 _TRACKS = "nodes_missing_value_tracks_true"
 _PREFIX = "TreeEnsemble"
+_ROOM = 2.0**-40  # of a threshold, for the last bits of values that the engine computed
+_ROOM_AT_ZERO = 2.0**-46
+_TENSORS_SINCE = 3  # of ai.onnx.ml: thresholds of float64
 
 
 def tracking_missing(original: Converter) -> Converter:
@@ -23,6 +27,8 @@ def tracking_missing(original: Converter) -> Converter:
     def convert(scope: Any, operator: Any, container: Any) -> None:
         start = len(container.nodes)
         original(scope, operator, container)
+        if not learned_missing(operator.raw_operator):
+            return
         trees = trees_of(operator.raw_operator)
         for node in container.nodes[start:]:
             if node.op_type.startswith(_PREFIX):
@@ -31,11 +37,19 @@ def tracking_missing(original: Converter) -> Converter:
     return convert
 
 
-def trees_of(model: Any) -> list[Any]:
-    """Return the trees of a tree or a forest, in the order of the ensemble's numbers."""
-    if hasattr(model, "tree_"):
-        return [model.tree_]
-    return [member.tree_ for member in model.estimators_]
+def isolating(original: Converter) -> Converter:
+    """The same for an isolation forest, which has one node a tree."""
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        start = len(container.nodes)
+        original(scope, operator, container)
+        if not learned_missing(operator.raw_operator):
+            return
+        ensembles = [n for n in container.nodes[start:] if n.op_type.startswith(_PREFIX)]
+        for node, tree in zip(ensembles, trees_of(operator.raw_operator), strict=True):
+            _fill_tracks(node, [tree])
+
+    return convert
 
 
 def _fill_tracks(node: onnx.NodeProto, trees: Sequence[Any]) -> None:
@@ -55,20 +69,15 @@ def histogram_boosting(original: Converter) -> Converter:
         other, raw = wires.aside(number)
         start = len(container.nodes)
         original(scope, other, container)
+        exact = wires.double and wires.needs(ML, _TENSORS_SINCE)
         for node in container.nodes[start:]:
             if node.op_type.startswith(_PREFIX):
-                (_as_double if wires.double else _round_down)(node, wires.model)
+                (_as_double if exact else _round_down)(node, wires.model)
         # The operator gives float32 whatever it is fed.
         value = wires.node("Exp", raw) if logarithmic(wires.model) else raw
         wires.cast(value, wires.floats, out=wires.output(number))
 
     return convert
-
-
-def logarithmic(model: Any) -> bool:
-    """Tell whether a regressor's loss is in logarithms, as Poisson's and Gamma's are."""
-    link = getattr(getattr(model, "_loss", None), "link", None)
-    return hasattr(model, "_predictors") and type(link).__name__ == "LogLink"
 
 
 def _thresholds(node: onnx.NodeProto, model: Any) -> Array:
@@ -78,6 +87,8 @@ def _thresholds(node: onnx.NodeProto, model: Any) -> Array:
     leaf = np.array([mode == b"LEAF" for mode in given["nodes_modes"].strings])
     places = zip(given["nodes_treeids"].ints, given["nodes_nodeids"].ints, strict=True)
     values = np.array([flat[tree]["num_threshold"][place] for tree, place in places])
+    if getattr(model, "edgepack_room", False):
+        values = values + np.abs(values) * _ROOM + _ROOM_AT_ZERO
     return np.asarray(np.where(leaf, 0.0, values))
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 from skl2onnx.common.data_types import StringTensorType
 
+from edge_runtime.contract.tensors import Array
+from packager.sources.sklearn_causes import BINARY, fills_nan, weighs_by_distance
 from packager.sources.sklearn_inverses import write_inverse
-from packager.sources.sklearn_wires import BOOL, DOUBLE, FLOAT, INT64, ML, Wires
+from packager.sources.sklearn_wires import BOOL, DOUBLE, INT64, ML, Wires
+
+_LEAST = 1e-12  # what scikit-learn adds to probabilities before their logarithm
 
 Converter: TypeAlias = Callable[[Any, Any, Any], None]
 
@@ -19,16 +22,8 @@ def write_transformed_target(scope: Any, operator: Any, container: Any) -> None:
     """Write a regressor and, in float64, the inverse of what its target went through."""
     wires = Wires(scope, operator, container)
     value = wires.cast(wires.regressor(wires.model.regressor_), DOUBLE)
-    width = wires.number([-1, target_count(wires.model)], INT64)
-    value = wires.node("Reshape", value, width)
     inverse = write_inverse(wires, wires.model.transformer_, value)
     wires.cast(inverse, wires.floats, out=wires.output(0))
-
-
-def target_count(model: Any) -> int:
-    """Return how many targets the regressor inside a transformed one gives."""
-    width = np.shape(getattr(model.transformer_, "scale_", np.zeros(1)))[-1:]
-    return int(width[0]) if width else 1
 
 
 def normalized(original: Converter) -> Converter:
@@ -50,6 +45,74 @@ def normalized(original: Converter) -> Converter:
     return convert
 
 
+def binned(original: Converter) -> Converter:
+    """Count the edges that float64 values reach, which float32 would move over some."""
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        wires = Wires(scope, operator, container)
+        if not wires.double:
+            original(scope, operator, container)
+            return
+        model, matrix = wires.model, wires.matrix()
+        columns = [
+            _bins(wires, wires.columns(matrix, [number]), np.asarray(edges))
+            for number, edges in enumerate(model.bin_edges_)
+        ]
+        together = columns[0] if len(columns) == 1 else wires.node("Concat", *columns, axis=1)
+        wires.cast(together, wires.floats, out=wires.output(0))
+
+    return convert
+
+
+def binarized(original: Converter) -> Converter:
+    """Compare float64 with the threshold; the engine's own operator compares float32."""
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        wires = Wires(scope, operator, container)
+        if not wires.double:
+            original(scope, operator, container)
+            return
+        above = wires.node("Greater", wires.matrix(), wires.number([[wires.model.threshold]]))
+        wires.cast(above, wires.floats, out=wires.output(0))
+
+    return convert
+
+
+def _bins(wires: Wires, column: str, edges: Array) -> str:
+    """Write a column's bin, as a number or as a mark in one column a bin."""
+    inner = edges[1:-1] if edges[2:].size else np.array([np.inf])
+    reached = wires.node("GreaterOrEqual", column, wires.number(inner[None]))
+    place = wires.row_sums(wires.cast(reached, INT64))
+    if wires.model.encode == "ordinal":
+        return place
+    numbers = wires.number(np.arange(len(edges) - 1)[None], INT64)
+    return wires.cast(wires.node("Equal", place, numbers), INT64)
+
+
+def polynomial(original: Converter) -> Converter:
+    """Multiply columns of float64, for which skl2onnx writes a graph that does not load."""
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        wires = Wires(scope, operator, container)
+        if not wires.double:
+            original(scope, operator, container)
+            return
+        matrix = wires.matrix()
+        none = wires.model.n_features_in_  # the place of a column of ones behind the others
+        zero = wires.node("Mul", wires.columns(matrix, [0]), wires.number([[0]]))
+        ones = wires.node("Add", zero, wires.number([[1]]))
+        wide = wires.node("Concat", matrix, ones, axis=1)
+        factors = [np.repeat(np.arange(none), powers) for powers in wires.model.powers_]
+        degree = max(1, *map(len, factors))
+        places = np.array([np.append(f, [none] * (degree - len(f))) for f in factors])
+        product = wires.columns(wide, places[:, 0].tolist())
+        for column in places.T[1:]:
+            product = wires.node("Mul", product, wires.columns(wide, column.tolist()))
+        wires.node("Identity", product, out=wires.output(0))
+
+    return convert
+
+
 def imputed(original: Converter) -> Converter:
     """Fill missing values of any number type or text, and add the indicator's columns."""
 
@@ -63,11 +126,6 @@ def imputed(original: Converter) -> Converter:
             original(scope, operator, container)
 
     return convert
-
-
-def fills_nan(model: Any) -> bool:
-    """Tell whether a missing number is a NaN to an imputer."""
-    return isinstance(model.missing_values, float) and np.isnan(model.missing_values)
 
 
 def _fill_numbers(wires: Wires) -> None:
@@ -156,16 +214,6 @@ def by_distance(original: Converter) -> Converter:
     return convert
 
 
-def weighs_by_distance(model: Any) -> bool:
-    """Tell whether a model of nearest neighbours weighs them by euclidean distance."""
-    return (
-        getattr(model, "weights", None) == "distance"
-        and getattr(model, "effective_metric_", None) == "euclidean"
-        and hasattr(model, "n_neighbors")
-        and np.ndim(model._y) == 1
-    )
-
-
 def _weighted_neighbours(wires: Wires) -> tuple[str, str]:
     """Return the places of the nearest training rows, and their weights, nearest first.
 
@@ -179,9 +227,7 @@ def _weighted_neighbours(wires: Wires) -> tuple[str, str]:
     rows = wires.node("Gather", known, nearest, axis=0)
     apart = wires.node("Sub", wires.node("Unsqueeze", matrix, wires.axis(1)), rows)
     squares = wires.node("Mul", apart, apart)
-    distance = wires.node(
-        "Sqrt", wires.node("ReduceSum", squares, wires.axis(2), keepdims=0)
-    )
+    distance = wires.node("Sqrt", wires.node("ReduceSum", squares, wires.axis(2), keepdims=0))
     zero = wires.node("Equal", distance, wires.number([[0]]))
     same = wires.cast(zero, wires.floats)
     any_same = wires.node("Greater", wires.row_sums(same), wires.number([[0]]))
@@ -196,9 +242,7 @@ def _vote(wires: Wires, nearest: str, weights: str) -> None:
     marks = np.eye(len(classes))[np.asarray(model._y)]
     voted = wires.node("Gather", wires.number(marks), nearest, axis=0)
     deep = wires.node("Unsqueeze", weights, wires.axis(2))
-    votes = wires.node(
-        "ReduceSum", wires.node("Mul", voted, deep), wires.axis(1), keepdims=0
-    )
+    votes = wires.node("ReduceSum", wires.node("Mul", voted, deep), wires.axis(1), keepdims=0)
     shares = wires.node("Div", votes, wires.row_sums(votes), out=wires.output(1))
     wires.labels(wires.best(shares), classes, wires.output(0))
 
@@ -211,15 +255,15 @@ def _average(wires: Wires, nearest: str, weights: str) -> None:
 
 
 def calibrated(original: Converter) -> Converter:
-    """Read isotonic calibrators as the lines between their points, not as steps."""
+    """Write calibrators that skl2onnx reads otherwise, and those over several inputs."""
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
         wires = Wires(scope, operator, container)
         model = wires.model
-        if model.method != "isotonic":
+        if model.method == "sigmoid" and len(operator.inputs) == 1:
             original(scope, operator, container)
             return
-        shares = [_isotonic(wires, member) for member in model.calibrated_classifiers_]
+        shares = [_calibrated(wires, member) for member in model.calibrated_classifiers_]
         total = shares[0] if len(shares) == 1 else wires.node("Sum", *shares)
         wires.node("Div", total, wires.number([[len(shares)]]), out=wires.output(1))
         wires.labels(wires.best(wires.output(1)), np.asarray(model.classes_), wires.output(0))
@@ -227,19 +271,21 @@ def calibrated(original: Converter) -> Converter:
     return convert
 
 
-def _isotonic(wires: Wires, member: Any) -> str:
+def _calibrated(wires: Wires, member: Any) -> str:
     """Write the calibrated probabilities of one classifier among the calibrated ones."""
     inner, classes = member.estimator, np.asarray(member.classes)
-    scores = wires.classifier(inner, raw=hasattr(inner, "decision_function")).scores
-    places = np.searchsorted(classes, inner.classes_).tolist()
-    if len(classes) == 2:
-        column = wires.columns(scores, [-1])
-        second = _line(wires, member.calibrators[0], column)
+    decides = hasattr(inner, "decision_function")
+    scores = wires.classifier(inner, raw=decides).scores
+    if member.method == "temperature":
+        return _tempered(wires, member.calibrators[0], scores, decides=decides)
+    if len(classes) == BINARY:
+        second = _curve(wires, member.calibrators[0], wires.columns(scores, [-1]))
         return wires.node(
             "Concat", wires.node("Sub", wires.number([[1]]), second), second, axis=1
         )
+    places = np.searchsorted(classes, inner.classes_).tolist()
     columns = {
-        place: _line(wires, calibrator, wires.columns(scores, [number]))
+        place: _curve(wires, calibrator, wires.columns(scores, [number]))
         for number, (place, calibrator) in enumerate(
             zip(places, member.calibrators, strict=True)
         )
@@ -251,6 +297,24 @@ def _isotonic(wires: Wires, member: Any) -> str:
     zero = wires.node("Equal", total, wires.number([[0]]))
     share = wires.node("Div", proba, wires.node("Where", zero, wires.number([[1]]), total))
     return wires.node("Where", zero, wires.number([[1 / len(classes)]]), share)
+
+
+def _curve(wires: Wires, calibrator: Any, column: str) -> str:
+    """Write a sigmoid, ``1 / (1 + exp(a x + b))``, or the line through isotonic points."""
+    if not hasattr(calibrator, "a_"):
+        return _line(wires, calibrator, column)
+    slope, shift = wires.number([[-calibrator.a_]]), wires.number([[-calibrator.b_]])
+    return wires.node("Sigmoid", wires.node("Add", wires.node("Mul", column, slope), shift))
+
+
+def _tempered(wires: Wires, calibrator: Any, scores: str, *, decides: bool) -> str:
+    """Write the softmax of logits times the inverse temperature."""
+    logits = scores
+    if not decides:
+        tiny = wires.number([[_LEAST]])
+        logits = wires.node("Log", wires.node("Add", scores, tiny))
+    scaled = wires.node("Mul", logits, wires.number([[calibrator.beta_]]))
+    return wires.node("Softmax", scaled, axis=1)
 
 
 def _line(wires: Wires, calibrator: Any, column: str) -> str:

@@ -1,4 +1,4 @@
-"""Writing nodes inside a converter of skl2onnx: constants, operators, and parts by their own."""
+"""Writing nodes inside a converter of skl2onnx: constants, operators, and whole parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType
 
 from edge_runtime.contract.tensors import Array
-from packager.sources.sklearn_parts import last_step
+from packager.sources.sklearn_parts import exchanged, last_step
 
 FLOAT, DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 INT64, BOOL = onnx.TensorProto.INT64, onnx.TensorProto.BOOL
@@ -26,6 +26,14 @@ class Answers:
 
     label: str
     scores: str
+
+
+@dataclass(frozen=True)
+class Given:
+    """A matrix that a part gets instead of the rows: its name and how many columns it has."""
+
+    name: str
+    width: int
 
 
 class Wires:
@@ -72,6 +80,13 @@ class Wires:
         )
         return name
 
+    def second(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Write a node of two outputs and return the name of the second."""
+        names = [str(self._scope.get_unique_variable_name(kind.lower())) for _ in range(2)]
+        name = self._scope.get_unique_operator_name(kind)
+        self._container.add_node(kind, list(inputs), names, name=name, **attributes)
+        return names[1]
+
     def cast(self, name: str, element: int, out: str = "") -> str:
         """Give a tensor this element type."""
         return self.node("Cast", name, out=out, to=element)
@@ -97,6 +112,10 @@ class Wires:
         """Write an axis as operators take it: as a constant of one integer."""
         return self.number([value], INT64)
 
+    def column_shape(self) -> str:
+        """Write the shape of one column of any length."""
+        return self.number([-1, 1], INT64)
+
     def columns(self, matrix: str, wanted: Sequence[int]) -> str:
         """Take these columns of a matrix."""
         return self.node("Gather", matrix, self.number(wanted, INT64), axis=1)
@@ -104,6 +123,39 @@ class Wires:
     def row_sums(self, matrix: str) -> str:
         """Add up each row, which keeps its axis."""
         return self.node("ReduceSum", matrix, self.axis(1), keepdims=1)
+
+    def interpolated(self, column: str, known: Array, values: Array) -> str:
+        """Read a column of float64 off the line through points, flat outside them.
+
+        Args:
+            column: ``[rows, 1]``.
+            known: where the points are, rising.
+            values: what is there.
+        """
+        known, values = np.asarray(known, np.float64), np.asarray(values, np.float64)
+        if len(known) == 1:
+            known, values = np.append(known, known + 1), np.append(values, values)
+        column = self.node("Max", column, self.number([[known[0]]], DOUBLE))
+        column = self.node("Min", column, self.number([[known[-1]]], DOUBLE))
+        inner = known[1:-1] if known[2:].size else np.array([np.inf])
+        passed = self.node("GreaterOrEqual", column, self.number(inner[None], DOUBLE))
+        place = self.row_sums(self.cast(passed, INT64))
+        slope, start, base = (
+            self.node("Gather", self.number(table, DOUBLE), place)
+            for table in (np.diff(values) / np.diff(known), known[:-1], values[:-1])
+        )
+        rise = self.node("Mul", slope, self.node("Sub", column, start))
+        return self.node("Add", base, rise)
+
+    def normal_share(self, column: str) -> str:
+        """Return the share of the standard normal distribution below each float64.
+
+        The engine's error function is float32.
+        """
+        scaled = self.node("Div", column, self.number([[np.sqrt(2)]], DOUBLE))
+        curve = self.cast(self.node("Erf", self.cast(scaled, FLOAT)), DOUBLE)
+        half = self.number([[0.5]], DOUBLE)
+        return self.node("Mul", self.node("Add", curve, self.number([[1]], DOUBLE)), half)
 
     def best(self, scores: str) -> str:
         """Return the index of each row's largest score, the first of equals."""
@@ -118,31 +170,34 @@ class Wires:
         self.node("Gather", values, index, out=out, axis=0)
 
     def classifier(
-        self, model: Any, *, raw: bool = False, columns: Sequence[int] | None = None
+        self, model: Any, *, raw: bool = False, given: Given | None = None
     ) -> Answers:
-        """Write a fitted classifier that gets the part's rows.
+        """Write a fitted classifier.
 
         Args:
             model: the classifier.
             raw: whether its scores are those of ``decision_function``, a column a class, or
                 the probabilities.
-            columns: which features it gets; all by default.
+            given: what it gets; the part's rows by default.
         """
-        part = last_step(model)
-        options = {"zipmap": False, "raw_scores": raw}
-        known = {name: options[name] for name in options if self._takes(part, name)}
-        for holder in (self._scope, self._container):
-            holder.add_options(id(part), dict(known))
+        model = self._own(model, raw=raw)
         label = self._scope.declare_local_variable("label", Int64TensorType())
         scores = self._declared("scores")
-        self._declare(model, columns, [label, scores])
+        self._declare(model, given, [label, scores])
         return Answers(str(label.full_name), str(scores.full_name))
 
-    def regressor(self, model: Any) -> str:
-        """Write a fitted regressor that gets the part's rows."""
+    def regressor(self, model: Any, given: Given | None = None) -> str:
+        """Write a fitted regressor that gets the part's rows, or what is given."""
         value = self._declared("value")
-        self._declare(model, None, [value])
+        self._declare(model, given, [value])
         return str(value.full_name)
+
+    def needs(self, domain: str, version: int) -> bool:
+        """Ask for at least this version of an operator set; False where the target has less."""
+        if self._container.target_opset_any_domain(domain) < version:
+            return False
+        self._container.node_domain_version_pair_sets.add((domain, version))
+        return True
 
     def aside(self, number: int) -> tuple[Any, str]:
         """Return the operator with this output under another name, and that name.
@@ -155,6 +210,19 @@ class Wires:
         operator.__dict__["outputs"] = outputs  # its setter would make it a second maker
         return operator, str(outputs[number].full_name)
 
+    def _own(self, model: Any, *, raw: bool) -> Any:
+        """Return a classifier whose last step has options of its own, by its own identity."""
+        last = last_step(model)
+        part = copy.copy(last)
+        if raw and hasattr(part, "_probA"):  # with these the operator gives probabilities
+            part._probA = part._probB = np.empty(0)
+        wanted = {"zipmap": False, "raw_scores": raw}
+        known = {name: value for name, value in wanted.items() if self._takes(part, name)}
+        for holder in (self._scope, self._container):
+            given = (holder.options or {}).get(id(last), {})
+            holder.add_options(id(part), {**given, **known})
+        return exchanged(model, lambda _, inner: part if inner is last else inner)
+
     def _takes(self, model: Any, option: str) -> bool:
         known: Mapping[str, Any] = self._container._get_allowed_options(model)
         return option in known
@@ -163,16 +231,15 @@ class Wires:
         kind = DoubleTensorType if self.double else FloatTensorType
         return self._scope.declare_local_variable(name, kind())
 
-    def _declare(self, model: Any, columns: Sequence[int] | None, outputs: list[Any]) -> None:
+    def _declare(self, model: Any, given: Given | None, outputs: list[Any]) -> None:
         alias = sklearn_operator_name_map[type(model)]
         operator = self._scope.declare_local_operator(alias, model)
-        if columns is None:
+        if given is None:
             operator.inputs = self._operator.inputs
         else:
             kind = DoubleTensorType if self.double else FloatTensorType
-            taken = self._scope.declare_local_variable("columns", kind([None, len(columns)]))
-            some = self.columns(self.matrix(), columns)
-            self.node("Identity", some, out=taken.full_name)
+            taken = self._scope.declare_local_variable("given", kind([None, given.width]))
+            self.node("Identity", given.name, out=taken.full_name)
             operator.inputs.append(taken)
         for output in outputs:
             operator.outputs.append(output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -18,10 +18,12 @@ from packager.errors import PickleRefused, SourceUnreadable, SourceUnsupported
 from packager.graph import Description, Graph, MissingProbe
 from packager.sources.child_source import Saved
 from packager.sources.confine import Limits
+from packager.sources.helper_env import Say
+from packager.sources.helper_libraries import is_keras_2
 from packager.sources.onnx_source import OnnxSource
 from packager.sources.options import SourceOptions
 from packager.sources.sandbox import Sandbox
-from packager.sources.saved import open_saved
+from packager.sources.saved import open_with_its_libraries
 
 T = TypeVar("T")
 
@@ -89,15 +91,24 @@ class _Opened:
     factory: str = ""
 
 
+def _silent(_name: str, _text: str) -> None:
+    """Say nothing."""
+
+
 @contextmanager
 def open_source(
-    path: Path, options: SourceOptions | None = None, *, limits: Limits | None = None
+    path: Path,
+    options: SourceOptions | None = None,
+    *,
+    say: Say = _silent,
+    limits: Limits | None = None,
 ) -> Iterator[Source]:
     """Open a model for as long as the context lasts.
 
     Args:
         path: its file or directory, or ``module.py:function``.
         options: how it opens.
+        say: told what takes time before it opens.
         limits: what the child that opens it may use; decided by this machine when None.
 
     Raises:
@@ -105,13 +116,16 @@ def open_source(
         PickleRefused: when it is a pickle and nobody vouched for it.
         SourceUnreadable: when it is missing, damaged, or points outside its directory.
         SourceUntrustedType: when a skops file names a type outside the allow-list.
-        SourceVersionSkew: when another version of its library wrote it.
+        SourceVersionSkew: when another version of its library wrote it, too old a one.
+        HelperEnvFailed: when another version wrote it, and cannot be had.
         HostExtraMissing: when its library is not installed.
         SourceFailed: when the child died, took too long or broke the protocol.
         ConversionFailed: when an ONNX file is too large or not made of tensors.
     """
     options = options or SourceOptions()
     opened = _opened(path)
+    if opened.form == "keras" and not options.allow_version_skew and is_keras_2(opened.path):
+        opened = replace(opened, form="tensorflow")
     if opened.form == "pickle" and not options.trust_pickle:
         raise _pickle(path)
     if opened.form == "onnx":
@@ -124,9 +138,13 @@ def open_source(
         sha256=_readable(opened.path, lambda _: _digest(opened.path, options)),
         options=_told(opened, options),
     )
+
+    def start(python: Path | None) -> Sandbox:
+        readable = _needed(opened, options)
+        return Sandbox(path.name, limits, readable=readable, python=python)
+
     with ExitStack() as stack:
-        sandbox = Sandbox(path.name, limits, readable=_needed(opened, options))
-        yield open_saved(stack.enter_context(sandbox), saved)
+        yield open_with_its_libraries(stack, saved, start, say)
 
 
 def _opened(path: Path) -> _Opened:

@@ -108,10 +108,10 @@ def evaluate(
         ReplayMismatch: when quality does not agree with the recorded one.
     """
     if rows is None:
-        return tuple(Measured(c.name, c.precision, len(c.model)) for c in candidates)
+        return tuple(Measured(c.name, c.precision, c.model.size) for c in candidates)
     sessions = {c.name: c.open_here() for c in candidates}
     base = run_rows(sessions[candidates[-1].name], rows.feed)
-    models = fingerprint(*(candidate.model for candidate in candidates), rows.feed)
+    models = fingerprint(*(candidate.model.mark for candidate in candidates), rows.feed)
     latency = _latency(
         sessions,
         rows.feed,
@@ -120,11 +120,11 @@ def evaluate(
         record=record,
     )
     truth = {} if rows.truth is None else {"truth": _classes(rows.truth)}
-    mark = fingerprint(candidates[-1].model, rows.feed, truth, metric)
+    mark = fingerprint(candidates[-1].model.mark, rows.feed, truth, metric)
     measured = []
     for candidate in candidates:
         figures = record.measured(
-            f"quality/{candidate.name}/{fingerprint(candidate.model)}/{mark}",
+            f"quality/{candidate.name}/{fingerprint(candidate.model.mark)}/{mark}",
             _Judgement(candidate, sessions[candidate.name], rows, base, metric).figures,
             within(QUALITY_TOLERANCE),
         )
@@ -132,7 +132,7 @@ def evaluate(
             Measured(
                 candidate.name,
                 candidate.precision,
-                len(candidate.model),
+                candidate.model.size,
                 quality=figures["quality"],
                 agreement=figures["agreement"],
                 latency={batch: found[candidate.name] for batch, found in latency.items()},
@@ -157,7 +157,7 @@ class _Judgement:
     def figures(self) -> dict[str, float]:
         """Return quality and agreement, each the worst over the batch sizes that matter."""
         # With ranges measured at each call, an answer depends on what else is in the batch.
-        dynamic = b"DynamicQuantizeLinear" in self.candidate.model
+        dynamic = b"DynamicQuantizeLinear" in self.candidate.model.graph
         batches = (1, BATCH) if dynamic else (BATCH,)
         found = [self._judge(run_rows(self.session, self.rows.feed, n)) for n in batches]
         quality, agreement = np.min(found, axis=0)  # NaN wins

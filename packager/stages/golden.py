@@ -79,6 +79,7 @@ def make_golden(
     task: str,
     roles: Mapping[str, str],
     record: Record,
+    threshold: float | None = None,
 ) -> GoldenVectors:
     """Choose rows out of a pool and let every variant answer them.
 
@@ -88,13 +89,14 @@ def make_golden(
         task: the graph's task.
         roles: which output is ``label``, ``probability`` or ``score``.
         record: keeps the choice, the answers and what nudges did to them.
+        threshold: the score from which the second of two classes is answered, if one decides.
 
     Raises:
         NoGoldenRows: when the graph takes no row of the pool.
         ReplayMismatch: when answers do not agree with the recorded ones.
     """
-    prover = _Prover(ladder, task, roles)
-    mark = fingerprint(*(candidate.model for candidate in ladder), pool)
+    prover = _Prover(ladder, task, roles, threshold)
+    mark = fingerprint(*(candidate.model.mark for candidate in ladder), pool)
     total = row_count(pool)
     choice = record.measured(
         f"golden/rows/{mark}",
@@ -174,6 +176,10 @@ def _tolerances(
     return tolerances
 
 
+def _size(values: Array) -> float:
+    return _largest(np.abs(values.astype(np.float64))) if values.dtype.kind == "f" else 0.0
+
+
 def _largest(values: NDArray[np.float64]) -> float:
     return float(values[np.isfinite(values)].max(initial=0.0))
 
@@ -205,11 +211,16 @@ class _Prover:
     """The variants of a ladder, open on this machine."""
 
     def __init__(
-        self, ladder: Sequence[Candidate], task: str, roles: Mapping[str, str]
+        self,
+        ladder: Sequence[Candidate],
+        task: str,
+        roles: Mapping[str, str],
+        threshold: float | None,
     ) -> None:
         self._ladder = ladder
         self._task = task
         self._roles = roles
+        self._threshold = threshold
         self._sessions = {c.name: c.open_here() for c in ladder}
 
     def choose(self, pool: Arrays) -> dict[str, Any]:
@@ -247,7 +258,12 @@ class _Prover:
         """Run a variant on a batch as it is, and nudged."""
         session = self._sessions[name]
         answers = session.run(feed)
-        moved = {output: np.zeros(row_count(feed)) for output in answers}
+        # Bytes and text cannot be nudged: assume that a nudge passes through as it is.
+        still = not any(array.dtype.kind == "f" for array in feed.values())
+        moved = {
+            output: np.full(row_count(feed), NUDGE * _size(array) if still else 0.0)
+            for output, array in answers.items()
+        }
         for seed in range(NUDGES):
             nudged = session.run(_nudged(feed, seed))
             for output, rows in moved.items():
@@ -272,7 +288,7 @@ class _Prover:
 
     def _near_ties(self, answers: Arrays, limits: Tolerances) -> NDArray[np.bool_]:
         """Mark the rows whose label turns while every score stays within its tolerance."""
-        margins = label_margins(self._task, self._roles, answers)
+        margins = label_margins(self._task, self._roles, answers, self._threshold)
         if margins is None or "label" not in self._roles:
             return np.zeros(row_count(answers), dtype=bool)
         name = self._roles.get("probability", self._roles.get("score", ""))

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto
+import psutil
+from onnx import ModelProto, TensorProto
 
 from edge_runtime.contract.errors import ModelLoadFailed
-from edge_runtime.contract.tensors import DTYPES, Arrays, Tolerance
+from edge_runtime.contract.tensors import Arrays, Tolerance
 from edge_runtime.engine.session import SessionPlan, open_session
 from packager.answers import BATCH, row_count, run_rows, take_rows
+from packager.model_files import ModelFiles, Weights
+from packager.prepared import cleared, prepared, typed, weighted_nodes, whole
 from packager.record import Record, fingerprint, within
 from packager.variant import Skipped
 
@@ -32,6 +34,11 @@ MIN_CALIBRATION_ROWS = 10
 MAX_CALIBRATION_ROWS = 512
 # Per-channel weights need a DequantizeLinear with an axis.
 MIN_OPSET = 13
+# What the tools hold at their worst, in sizes of the weights.
+PEAK = 4
+# What a graph in one piece may have, and what a rung leaves of the weights.
+MAX_MESSAGE = (2 << 30) - 1
+_SHRINKS = {"float16": 2, "int8-dynamic": 4, "int8-static": 4}
 # How far a range may stand from the recorded one when another processor measures it.
 RANGE_TOLERANCE = Tolerance(rtol=1e-3, atol=1e-4)
 
@@ -70,6 +77,7 @@ def quantize(
     calibration: Arrays | None,
     reduce_range: bool,
     record: Record,
+    weights: Weights | None = None,
 ) -> ModelProto | Skipped:
     """Return the graph in a rung's precision, or why there is nothing to gain by it.
 
@@ -79,30 +87,59 @@ def quantize(
         calibration: a feed of calibration rows; None where there are none.
         reduce_range: weights in 7 bits, for chips whose int8 sums saturate.
         record: where ranges measured on the calibration rows are kept.
+        weights: what the graph reads beside it; the result holds its weights.
 
     Raises:
         ReplayMismatch: when ranges do not agree with the recorded ones.
     """
-    reason = _reason_against(rung, model)
+    reason = _reason_against(rung, model) or _no_room(rung, model, weights, record)
     if reason is not None:
         return Skipped(rung, reason)
     if rung == "float16":
-        return _made(rung, lambda: _float16(model))
+        return _made(rung, lambda: _float16(model, weights))
     if rung == "int8-dynamic":
-        return _made(rung, lambda: _int8_dynamic(model, reduce_range))
+        return _made(rung, lambda: _int8_dynamic(whole(prepared(model), weights), reduce_range))
     rows = row_count(calibration) if calibration else 0
     if calibration is None or rows < MIN_CALIBRATION_ROWS:
         return Skipped(
             rung,
             f"ranges need at least {MIN_CALIBRATION_ROWS} calibration rows, there are {rows}",
         )
-    ranges = _recorded_ranges(
-        model, take_rows(calibration, slice(MAX_CALIBRATION_ROWS)), record
-    )
+    rows_taken = take_rows(calibration, slice(MAX_CALIBRATION_ROWS))
+    ranges = _recorded_ranges(model, rows_taken, record, weights)
     empty = [name for name, found in ranges.items() if not np.isfinite(found).all()]
     if empty:
         return Skipped(rung, f"the calibration rows give {empty[0]!r} no finite value")
-    return _made(rung, lambda: _int8_static(model, ranges, reduce_range))
+    return _made(
+        rung, lambda: _int8_static(whole(prepared(model), weights), ranges, reduce_range)
+    )
+
+
+def _no_room(
+    rung: str, model: ModelProto, weights: Weights | None, record: Record
+) -> str | None:
+    """Say why weights beside a graph are too many for tools that hold them all at once."""
+    if weights is None:
+        return None
+    size, shrinks = weights.content.size, _SHRINKS[rung]
+    if size > shrinks * MAX_MESSAGE:
+        return (
+            f"{size / 1e9:.1f} GB of weights would stay more than the {MAX_MESSAGE:,} bytes "
+            "that the tools can write"
+        )
+    needed, free = PEAK * size, psutil.virtual_memory().available
+    # A replay goes by what the build found, for the rung is in the bundle or it is not.
+    fits = record.measured(
+        f"room/{rung}/{fingerprint(ModelFiles.of(model, weights).mark)}",
+        lambda: bool(needed <= free),
+        lambda *_: None,
+    )
+    if fits:
+        return None
+    return (
+        f"the tools need about {needed / 1e9:.1f} GB of memory for "
+        f"{size / 1e9:.1f} GB of weights, which this machine did not have free"
+    )
 
 
 def _reason_against(rung: str, model: ModelProto) -> str | None:
@@ -110,7 +147,7 @@ def _reason_against(rung: str, model: ModelProto) -> str | None:
     if found.intersection(_ALREADY):
         return "the source model is quantized already"
     kinds = _DENSE if rung == "int8-dynamic" else _DENSE + _CONVOLUTIONS
-    if not any(node.op_type in kinds for node in _with_weights(model)):
+    if not any(node.op_type in kinds for node in weighted_nodes(model)):
         return (
             f"there is nothing to quantize: no {' or '.join(kinds)} carries weights, "
             f"the graph is made of {', '.join(sorted(found))}"
@@ -119,16 +156,6 @@ def _reason_against(rung: str, model: ModelProto) -> str | None:
     if rung != "float16" and version < MIN_OPSET:
         return f"int8 weights per channel need opset {MIN_OPSET}, the graph has {version}"
     return None
-
-
-def _with_weights(model: ModelProto) -> Iterable[NodeProto]:
-    """Yield the nodes that carry constant matrices of floats."""
-    weights = {
-        tensor.name
-        for tensor in model.graph.initializer
-        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) > 1
-    }
-    return (node for node in model.graph.node if weights.intersection(node.input))
 
 
 def _made(rung: str, make: Callable[[], ModelProto]) -> ModelProto | Skipped:
@@ -159,12 +186,16 @@ def _quietly() -> Iterator[None]:
 # --- ranges --------------------------------------------------------------------------------
 
 
-def _recorded_ranges(model: ModelProto, feed: Arrays, record: Record) -> Ranges:
-    key = f"ranges/{fingerprint(model.SerializeToString(deterministic=True), feed)}"
-    return record.measured(key, lambda: calibrate(model, feed), within(RANGE_TOLERANCE))
+def _recorded_ranges(
+    model: ModelProto, feed: Arrays, record: Record, weights: Weights | None
+) -> Ranges:
+    key = f"ranges/{fingerprint(ModelFiles.of(model, weights).mark, feed)}"
+    return record.measured(
+        key, lambda: calibrate(model, feed, weights), within(RANGE_TOLERANCE)
+    )
 
 
-def calibrate(model: ModelProto, feed: Arrays) -> Ranges:
+def calibrate(model: ModelProto, feed: Arrays, weights: Weights | None = None) -> Ranges:
     """Run the graph; return the least and greatest finite value of each tensor to quantize.
 
     A tensor without any finite value gets infinities.
@@ -174,7 +205,7 @@ def calibrate(model: ModelProto, feed: Arrays) -> Ranges:
     known = {item.name for item in (*probed.graph.output, *probed.graph.input)}
     infos = {item.name: item for item in probed.graph.value_info}
     probed.graph.output.extend(infos[name] for name in ranges if name not in known)
-    session = open_session(probed.SerializeToString(), SessionPlan())
+    session = ModelFiles.of(probed, weights).open_mapped()
     for start in range(0, row_count(feed), BATCH):
         part = take_rows(feed, slice(start, start + BATCH))
         answers = {**part, **run_rows(session, part)}
@@ -216,7 +247,7 @@ def _int8_static(model: ModelProto, ranges: Ranges, reduce_range: bool) -> Model
 
     limits = {name: tuple(map(np.float32, found)) for name, found in ranges.items()}
     quantizer = QDQQuantizer(
-        _prepared(model),
+        model,
         per_channel=True,
         reduce_range=reduce_range,
         weight_qType=QuantType.QInt8,
@@ -237,7 +268,7 @@ def _int8_dynamic(model: ModelProto, reduce_range: bool) -> ModelProto:
     from onnxruntime.quantization.quant_utils import QuantizationMode, QuantType
 
     quantizer = ONNXQuantizer(
-        _prepared(model),
+        model,
         per_channel=True,
         reduce_range=reduce_range,
         mode=QuantizationMode.IntegerOps,
@@ -253,20 +284,20 @@ def _int8_dynamic(model: ModelProto, reduce_range: bool) -> ModelProto:
     return _finished(quantizer)
 
 
-def _float16(model: ModelProto) -> ModelProto:
+def _float16(model: ModelProto, weights: Weights | None) -> ModelProto:
     """Half the bytes; inputs and outputs stay float32."""
     from onnxconverter_common import float16
 
-    prepared = _typed(_prepared(model))
+    ready = whole(typed(prepared(model), weights), weights)
     converted: ModelProto = float16.convert_float_to_float16(
-        prepared,
+        ready,
         max_finite_val=float(np.finfo(np.float16).max),
         keep_io_types=True,
         # By name, because the tool adds casts of its own, and with all of that kind blocked it
         # would never end.
-        node_block_list=_staying_float32(prepared),
+        node_block_list=_staying_float32(ready),
     )
-    return _cleared(converted)
+    return cleared(converted)
 
 
 def _staying_float32(model: ModelProto) -> list[str]:
@@ -275,7 +306,7 @@ def _staying_float32(model: ModelProto) -> list[str]:
     A Cast to float32 must stay one.  What stands before the first layer with weights works on
     the user's own numbers, which may be larger than half precision holds.
     """
-    weighted = {node.name for node in _with_weights(model)}
+    weighted = {node.name for node in weighted_nodes(model)}
     behind: set[str] = set()
     names = []
     for node in model.graph.node:  # in topological order, as ONNX demands
@@ -287,44 +318,7 @@ def _staying_float32(model: ModelProto) -> list[str]:
     return names
 
 
-def _typed(model: ModelProto) -> ModelProto:
-    """Give every value its element type, asking the engine where shape inference is silent.
-
-    The converter puts casts only around values that it knows to be float, and ONNX infers
-    nothing for some operators of ``ai.onnx.ml``.
-    """
-    graph = model.graph
-    known = {item.name for item in chain(graph.value_info, graph.output)}
-    silent = {name for node in graph.node for name in node.output if name} - known
-    if not silent:
-        return model
-    asking = ModelProto()
-    asking.CopyFrom(model)
-    asking.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(silent))
-    for spec in open_session(asking.SerializeToString(), SessionPlan()).outputs:
-        if spec.name in silent:
-            kind = onnx.helper.np_dtype_to_tensor_dtype(DTYPES[spec.dtype])
-            graph.value_info.append(onnx.helper.make_tensor_value_info(spec.name, kind, None))
-    return model
-
-
-def _prepared(model: ModelProto) -> ModelProto:
-    """Return a copy with inferred shapes and named nodes, as the quantizers want it."""
-    result = onnx.shape_inference.infer_shapes(model)
-    for number, node in enumerate(result.graph.node):
-        node.name = node.name or f"{node.op_type}_{number}"
-    # The quantizers' own mark that shapes are known; without it they go through files.
-    result.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
-    return result
-
-
 def _finished(quantizer: Any) -> ModelProto:
     quantizer.quantize_model()
     quantizer.model.topological_sort()
-    return _cleared(quantizer.model.model)
-
-
-def _cleared(model: ModelProto) -> ModelProto:
-    model.ClearField("metadata_props")
-    model.graph.ClearField("value_info")
-    return model
+    return cleared(quantizer.model.model)

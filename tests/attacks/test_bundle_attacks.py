@@ -15,7 +15,8 @@ import bundles
 import pytest
 
 from edge_runtime.contract.bundle import archive
-from edge_runtime.contract.bundle.archive import CHUNK, blob_name
+from edge_runtime.contract.bundle.archive import blob_name
+from edge_runtime.contract.bundle.content import CHUNK
 from edge_runtime.contract.bundle.digests import sha256_hex
 from edge_runtime.contract.bundle.manifest import MANIFEST_NAME, SIGNATURE_NAME, FileEntry
 from edge_runtime.contract.bundle.manifest_json import parse_manifest, render_manifest

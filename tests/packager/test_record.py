@@ -156,3 +156,14 @@ def test_a_fingerprint_tells_inputs_apart_but_not_the_order_of_names() -> None:
     ]
     marks = [fingerprint({"x": x}), *map(fingerprint, other), fingerprint(b"x", "")]
     assert len(set(marks)) == len(marks)
+
+
+def test_a_large_array_has_the_fingerprint_of_its_bytes_however_it_lies() -> None:
+    x = np.arange(5 << 20, dtype=np.float32).reshape(5, 1 << 10, -1)
+    marks = {
+        fingerprint({"x": array})
+        for array in (x, x.copy(order="F"), x.astype(">f4"), np.repeat(x, 2, axis=0)[::2])
+    }
+    assert len(marks) == 1
+    assert marks != {fingerprint({"x": x.reshape(5, -1)})}
+    assert fingerprint({"x": np.float32(1).reshape(())}) != fingerprint({"x": np.ones(1)})

@@ -155,6 +155,18 @@ def test_without_data_numbers_lie_around_zero_and_shapes_are_the_graph_s() -> No
     assert set(drawn["b"].ravel()) == {False, True}
 
 
+def test_images_are_patches_with_noise_and_show_nothing_of_the_data() -> None:
+    spec = TensorSpec("p", "uint8", (None, 30, 22, 3))
+    known = {"p": np.full((4, 30, 22, 3), 7, np.uint8)}
+    drawn = draw_rows([spec], 64, known=known, private=[known])["p"]
+    assert (drawn.shape, drawn.dtype) == ((64, 30, 22, 3), np.uint8)
+    np.testing.assert_array_equal(drawn, draw_rows([spec], 64)["p"])
+    assert drawn.min() == 0
+    assert drawn.max() == 255
+    spread = drawn.reshape(64, -1).mean(axis=1).std()
+    assert spread > 5  # they differ as a whole, not pixel by pixel alone
+
+
 def test_the_same_rows_are_drawn_with_any_kernels_and_hash_seeds(python_at: Any) -> None:
     features = "AVX2 FMA3 AVX512F AVX512_SKX"
     settings = [{}, {"PYTHONHASHSEED": "3", "NPY_DISABLE_CPU_FEATURES": features}]

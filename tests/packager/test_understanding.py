@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import bundles
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from host import LABEL, NUMBERS, cancer, packager
 from sklearn.cluster import KMeans
@@ -15,7 +17,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 
-from packager import understanding
+from packager import comparing, comparison
 from packager.bundle_file import read_bundle
 from packager.errors import ParityFailed
 
@@ -114,14 +116,10 @@ def test_a_value_may_not_be_missing_where_the_source_refuses_it(build_of, tmp_pa
 def test_where_they_answer_differently_missing_values_are_refused_and_told(
     build_of, tmp_path, monkeypatch
 ):
-    real = understanding.check_parity
+    def disagree(*_):  # held-out rows and probes are compared elsewhere
+        raise ParityFailed("they differ", hint="none")
 
-    def disagree(expected, actual, **how):
-        if len(next(iter(expected.values()))) < 100:  # the probes are few, the held-out many
-            raise ParityFailed("they differ", hint="none")
-        return real(expected, actual, **how)
-
-    monkeypatch.setattr(understanding, "check_parity", disagree)
+    monkeypatch.setattr(comparing, "check_parity", disagree)
     done, report = build_of(
         fitted(HistGradientBoostingClassifier(max_iter=5)), "--label", LABEL
     )
@@ -130,14 +128,50 @@ def test_where_they_answer_differently_missing_values_are_refused_and_told(
     assert "not checked\n  missing values: source and graph answer differently" in done.out
 
 
-def test_a_graph_that_answers_otherwise_is_refused(build_of, tmp_path, monkeypatch):
-    real = understanding.run_rows
+# --- rows that were made -------------------------------------------------------------------
 
-    def other(session, feed):
-        answers = real(session, feed)
+
+def test_each_kind_of_rows_is_told_on_the_terminal_in_the_report_and_on_the_card(
+    build_of, tmp_path
+):
+    done, report = build_of(
+        fitted(HistGradientBoostingClassifier(max_iter=5)), "--label", LABEL
+    )
+    kinds = {one["kind"]: one["rows"] for one in report["parity"]["kinds"]}
+    assert {"held-out", "batches", "ties", "missing values", "extremes", "thresholds"} == set(
+        kinds
+    )
+    assert report["parity"]["rows"] == kinds["held-out"]
+    assert "source and graph agree\n" in done.out
+    lines = {line.split("  ")[1]: line for line in done.out.splitlines() if "  " in line}
+    assert f"{kinds['thresholds']:,}" in lines["thresholds"]
+    made = sum(kinds.values()) - kinds["held-out"]
+    assert f"so do {made} rows made to part them" in " ".join(done.err.split())
+    files = bundles.entries(tmp_path / "dist" / "x-1.0.0.oci.tar").values()
+    assert any(f"{kinds['thresholds']:,} of thresholds".encode() in file for file in files)
+
+
+def test_no_value_of_a_row_is_shown_unless_asked_for(build_of, tmp_path):
+    frame = cancer()
+    model = fitted(HistGradientBoostingClassifier(max_iter=5))
+    _, hidden = build_of(model, "--label", LABEL)
+    assert all(one["row"] == {} for one in hidden["parity"]["kinds"])
+    (tmp_path / "dist" / "x-1.0.0.report.json").unlink()
+    done, shown = build_of(model, "--label", LABEL, "--show-rows")
+    row = shown["parity"]["kinds"][0]["row"]
+    assert set(row) == set(NUMBERS)
+    assert (frame[list(NUMBERS)] == pd.Series(row)).all(axis=1).any()
+    assert f"held-out: the worst is row {shown['parity']['kinds'][0]['worst']}: " in done.out
+
+
+def test_a_graph_that_answers_otherwise_is_refused(build_of, tmp_path, monkeypatch):
+    real = comparison.run_rows
+
+    def other(session, feed, batch):
+        answers = real(session, feed, batch)
         return {**answers, "probabilities": answers["probabilities"][:, ::-1]}
 
-    monkeypatch.setattr(understanding, "run_rows", other)
+    monkeypatch.setattr(comparison, "run_rows", other)
     model = fitted(HistGradientBoostingClassifier(max_iter=5))
     done, report = build_of(model, "--label", LABEL, expect=6)
     assert "error[parity-failed]" in done.err

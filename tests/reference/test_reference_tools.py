@@ -22,11 +22,12 @@ import bundles
 import host
 import numpy as np
 import pytest
+import weighty
 
 import edge_runtime
+from edge_runtime.contract.bundle.installed import open_installed
 from edge_runtime.contract.bundle.oci import Part
 from edge_runtime.contract.bundle.signature import PublicKey
-from edge_runtime.contract.bundle.installed import open_installed
 from edge_runtime.contract.bundle.verify import verify_bundle
 from edge_runtime.contract.columns import assemble
 from edge_runtime.engine.session import SessionPlan, open_session
@@ -308,6 +309,16 @@ def test_onnxruntime_opens_a_package_and_answers_as_our_first_variant(
     for name, answer in zip(names, stock.run(names, feed), strict=True):
         np.testing.assert_array_equal(answer, ours[name])
     assert stock.get_providers()[0] == first.provider
+
+
+def test_onnxruntime_opens_a_package_whose_weights_stand_beside_the_graph(
+    tmp_path: Path,
+) -> None:
+    made, directory = weighty.packed(tmp_path / "b.oci.tar"), tmp_path / "package"
+    with bundles.opened(made) as verified:
+        verified.packages[0].extract(directory)
+    answers = stock_session(directory).run(["y"], weighty.FEED)
+    np.testing.assert_allclose(answers[0], weighty.FEED["x"] @ weighty.MATRIX, rtol=1e-5)
 
 
 # --- a real build, from the packager through a registry into a store -------------------------

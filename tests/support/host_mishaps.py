@@ -19,8 +19,8 @@ import sklearn.base
 import skops.io
 from host import LABEL, NUMBERS, cancer
 from onnx import TensorProto, helper, numpy_helper
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.linear_model import LinearRegression
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.semi_supervised import LabelPropagation
@@ -208,12 +208,15 @@ def a_model_without_a_form_in_onnx(scene: Scene) -> str:
     return scene.pickled(LabelPropagation().fit(frame[list(NUMBERS)], frame[LABEL]))
 
 
-@brings_about(own.ParityFailed, "427 of 427 held-out rows", "value is off by")
+@brings_about(own.ParityFailed, "held-out rows unlike the source", "probabilities is off by")
 def a_model_that_converts_wrongly(scene: Scene) -> str:
-    frame = cancer()
-    model = HistGradientBoostingRegressor(loss="poisson", max_iter=5)
-    model.fit(frame[list(NUMBERS[:-1])], frame[NUMBERS[-1]])
-    return f"{scene.pickled(model)} --data rows.csv --label '{NUMBERS[-1]}'"
+    """Words begin with a letter that the engine makes small otherwise than Python does."""
+    texts = ["İzmir was fine", "a fine day", "a dull night", "dull was İstanbul"] * 10
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, [1, 1, 0, 0] * 10)
+    scene.write(
+        "texts.csv", "text\n" + "\n".join(f"{text} {i}" for i, text in enumerate(texts))
+    )
+    return f"{scene.pickled(model)} --data texts.csv"
 
 
 @brings_about(shared.ModelLoadFailed, "the engine", "Nope")

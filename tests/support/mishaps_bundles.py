@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import bent
 import bundles
+import weighty
 from mishaps import HEADER, Scene, brings_about
 
 from edge_runtime.contract import errors
@@ -52,6 +53,12 @@ def index_that_is_no_json(scene: Scene) -> list[str]:
 def manifest_of_another_form(scene: Scene) -> list[str]:
     unsigned = [Part(MANIFEST_NAME, b"{}"), *bundles.parts(bundles.manifest())[1:]]
     return install(scene, bundles.signed(unsigned))
+
+
+@brings_about(errors.GraphRefused)
+def graph_that_reads_another_file(scene: Scene) -> list[str]:
+    bent_graph = weighty.graph(location="../../../trust/keys/x.pem")
+    return ["install", str(weighty.packed(scene.path / "bent.oci.tar", bent_graph))]
 
 
 @brings_about(errors.BlobMissing)

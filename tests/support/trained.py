@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from edge_runtime.contract.tensors import Array, Arrays
 from edge_runtime.engine.session import SessionPlan, open_session
+from packager.model_files import ModelFiles
 from packager.stages.evaluate import HeldOut
 from packager.variant import Candidate
 
@@ -78,7 +79,7 @@ class Trained:
 def candidate(graph: ModelProto, name: str = "float32") -> Candidate:
     """Make a candidate of a graph."""
     precision = name.partition("-")[0]
-    return Candidate(name, precision, CPU, graph.SerializeToString(deterministic=True))
+    return Candidate(name, precision, CPU, ModelFiles.of(graph, None))
 
 
 def _trained(source: Any, load: Any, task: str) -> Trained:

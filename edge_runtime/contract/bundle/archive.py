@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from edge_runtime.contract.bundle.content import CHUNK, Content, chunks_of, size_of
 from edge_runtime.contract.bundle.files import NotPlainError, open_plain
 from edge_runtime.contract.errors import (
     ArchiveCorrupt,
@@ -25,7 +26,8 @@ from edge_runtime.contract.errors import (
 LAYOUT_NAME = "oci-layout"
 INDEX_NAME = "index.json"
 LAYOUT_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
-CHUNK = 1 << 20
+# The size of an entry has eleven octal digits.
+MAX_ENTRY_BYTES = 8**11 - 1
 
 _BLOCK = 512
 _MAX_ENTRIES = 10_000
@@ -248,16 +250,22 @@ def _corrupt(wanted: str, found: str, *, name: str | None = None) -> ArchiveCorr
     )
 
 
-def write_layout(path: Path, entries: Iterable[tuple[str, bytes]]) -> None:
+def write_layout(path: Path, entries: Iterable[tuple[str, Content]]) -> None:
     """Write a tar with these entries in this order: the same entries give the same bytes.
 
     The caller names a temporary path and renames it once the bundle is verified.
+
+    Raises:
+        DigestMismatch: when stored bytes are no longer those whose digest was taken.
+        OSError: when the file cannot be written.
     """
     with path.open("wb") as stream:
-        for name, data in entries:
-            stream.write(_render_header(name, len(data)))
-            stream.write(data)
-            stream.write(bytes(-len(data) % _BLOCK))
+        for name, content in entries:
+            size = size_of(content)
+            stream.write(_render_header(name, size))
+            for chunk in chunks_of(content, name):
+                stream.write(chunk)
+            stream.write(bytes(-size % _BLOCK))
         stream.write(bytes(2 * _BLOCK))
         stream.flush()
         os.fsync(stream.fileno())
@@ -265,11 +273,11 @@ def write_layout(path: Path, entries: Iterable[tuple[str, bytes]]) -> None:
 
 def _render_header(name: str, size: int) -> bytes:
     """Return a ustar header of a plain file with mode 0644 and every variable field at zero."""
-    if size >= 8**11:
+    if size > MAX_ENTRY_BYTES:
         raise DigestMismatch(
-            f"an archive entry holds at most {8**11 - 1} bytes, {name} has {size}",
-            hint="Split the weights into several external data files.",
-            expected=8**11 - 1,
+            f"an archive entry holds at most {MAX_ENTRY_BYTES} bytes, {name} has {size}",
+            hint="Build a smaller model, or one of lower precision.",
+            expected=MAX_ENTRY_BYTES,
             found=size,
         )
     fields = (

@@ -24,7 +24,8 @@ MAX_FILES = 1000
 MAX_MANIFEST_BYTES = 4 << 20
 
 # Features that a bundle may name in ``must_understand`` and that this runtime honours.
-UNDERSTOOD: frozenset[str] = frozenset()
+EXTERNAL_WEIGHTS = "external-weights"
+UNDERSTOOD: frozenset[str] = frozenset({EXTERNAL_WEIGHTS})
 
 # The only session options that a manifest may set, because the engine accepts any key silently.
 SESSION_OPTIONS = frozenset(
@@ -126,6 +127,8 @@ class Variant:
         session_options: configuration entries, all out of ``SESSION_OPTIONS``.
         provider_options: options of the execution provider, all out of ``PROVIDER_OPTIONS``.
         tolerances: how far golden answers may differ on another chip, by output.
+        weights: paths of the only files that the graph reads, beside ``model_file``; empty for
+            a graph that holds its weights.
     """
 
     name: str
@@ -135,6 +138,7 @@ class Variant:
     session_options: Mapping[str, str]
     provider_options: Mapping[str, str]
     tolerances: Mapping[str, Tolerance]
+    weights: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,16 @@ def _variant_json(variant: Variant) -> dict[str, Any]:
                     output: {"rtol": tolerance.rtol, "atol": tolerance.atol}
                     for output, tolerance in variant.tolerances.items()
                 },
+                **_weights_json(variant),
             }
         },
     }
+
+
+def _weights_json(variant: Variant) -> dict[str, Any]:
+    """Return the files beside the graph; a graph that holds its weights has no such key."""
+    names = [path.removeprefix(f"{VARIANT_DIRECTORY}/") for path in variant.weights]
+    return {"weights": names} if names else {}
 
 
 def _ours_json(manifest: Manifest) -> dict[str, Any]:
@@ -279,6 +286,7 @@ def _variant(read: Fields, name: str) -> Variant:
     ours = read.fields("additional_metadata").fields(_OURS)
     session_options = ort.text_map("session_options")
     provider_options = ort.text_map("provider_options")
+    weights = ours.texts("weights") if ours.has("weights") else ()
     for key in session_options:
         require(key, SESSION_OPTIONS.__contains__, "a session option of the allow-list")
     for key in provider_options:
@@ -291,6 +299,7 @@ def _variant(read: Fields, name: str) -> Variant:
         session_options=session_options,
         provider_options=provider_options,
         tolerances=_tolerances(ours.object("tolerances")),
+        weights=tuple(f"{VARIANT_DIRECTORY}/{name}" for name in weights),
     )
 
 

@@ -11,6 +11,7 @@ from edge_runtime.contract.bundle.manifest import (
     MANIFEST_NAME,
     SIGNATURE_NAME,
     Manifest,
+    Variant,
     is_version,
 )
 from edge_runtime.contract.errors import ManifestInvalid
@@ -51,7 +52,8 @@ def check_consistent(manifest: Manifest) -> None:
     """
     _check_paths([entry.path for entry in manifest.files])
     paths = {entry.path for entry in manifest.files}
-    for needed in (manifest.golden.file, *(v.model_file for v in manifest.variants)):
+    used = [path for v in manifest.variants for path in (v.model_file, *v.weights)]
+    for needed in (manifest.golden.file, *used):
         require(needed, paths.__contains__, "a file of the signed table")
     inputs = _unique([spec.name for spec in manifest.interface.inputs], "inputs")
     outputs = _unique([spec.name for spec in manifest.interface.outputs], "outputs")
@@ -61,7 +63,16 @@ def check_consistent(manifest: Manifest) -> None:
     for output in manifest.interface.roles.values():
         require(output, outputs.__contains__, "an output of the graph")
     for variant in manifest.variants:
+        _check_weights(variant)
         require(set(variant.tolerances), outputs.__eq__, "a tolerance for every output")
+
+
+def _check_weights(variant: Variant) -> None:
+    """Require that weights stand beside their graph: there is nowhere else to look for them."""
+    _unique(list(variant.weights), "weights")
+    beside = PurePosixPath(variant.model_file).parent
+    for path in variant.weights:
+        require(path, lambda found: PurePosixPath(found).parent == beside, "weights beside it")
 
 
 def _check_paths(paths: list[str]) -> None:

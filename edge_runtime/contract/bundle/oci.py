@@ -22,6 +22,7 @@ from edge_runtime.contract.bundle.archive import (
     blob_name,
     read_entry,
 )
+from edge_runtime.contract.bundle.content import Content, chunks_of, digest_of, size_of
 from edge_runtime.contract.bundle.digests import sha256_hex
 from edge_runtime.contract.bundle.manifest import (
     MANIFEST_NAME,
@@ -42,7 +43,7 @@ REF_NAME = "org.opencontainers.image.ref.name"
 
 _MAX_DOCUMENT = 4 << 20
 _MAX_TARGETS = 100
-_KINDS = {".onnx": "weight", ".npz": "dataset"}
+_KINDS = {".onnx": "weight", ".weights": "weight", ".npz": "dataset"}
 _ARCHITECTURES = {"x86-64": "amd64", "arm64": "arm64"}
 
 
@@ -60,7 +61,22 @@ class Part:
     """One file of a target: its path inside the package and its bytes."""
 
     path: str
-    data: bytes
+    content: Content
+
+    @property
+    def data(self) -> bytes:
+        """The bytes, all at once."""
+        return b"".join(chunks_of(self.content, self.path))
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return size_of(self.content)
+
+    @property
+    def sha256(self) -> str:
+        """The digest of its bytes in hex."""
+        return digest_of(self.content)
 
     @property
     def kind(self) -> str:
@@ -85,11 +101,11 @@ class TargetImage:
 # --- writing -------------------------------------------------------------------------------
 
 
-def _descriptor(media_type: str, data: bytes, **more: Any) -> dict[str, Any]:
+def _descriptor(media_type: str, content: Content, **more: Any) -> dict[str, Any]:
     return {
         "mediaType": media_type,
-        "digest": f"sha256:{sha256_hex(data)}",
-        "size": len(data),
+        "digest": f"sha256:{digest_of(content)}",
+        "size": size_of(content),
         **more,
     }
 
@@ -102,14 +118,14 @@ def _target_documents(image: TargetImage) -> tuple[bytes, bytes]:
             "config": {"format": "onnx", "architecture": image.architecture},
             "modelfs": {
                 "type": "layers",
-                "diffIds": [f"sha256:{sha256_hex(part.data)}" for part in image.parts],
+                "diffIds": [f"sha256:{part.sha256}" for part in image.parts],
             },
         }
     )
     layers = [
         _descriptor(
             f"application/vnd.cncf.model.{part.kind}.v1.raw",
-            part.data,
+            part.content,
             annotations={FILE_PATH: part.path, TITLE: part.path},
         )
         for part in image.parts
@@ -126,11 +142,11 @@ def _target_documents(image: TargetImage) -> tuple[bytes, bytes]:
     return manifest, config
 
 
-def layout_entries(images: Sequence[TargetImage]) -> list[tuple[str, bytes]]:
+def layout_entries(images: Sequence[TargetImage]) -> list[tuple[str, Content]]:
     """Return the archive entries of a bundle, documents first, each blob once."""
     version = images[0].version
-    documents: dict[str, bytes] = {}
-    blobs: dict[str, bytes] = {}
+    documents: dict[str, Content] = {}
+    blobs: dict[str, Content] = {}
     listed, tagged = [], []
     for image in images:
         manifest, config = _target_documents(image)
@@ -145,7 +161,7 @@ def layout_entries(images: Sequence[TargetImage]) -> list[tuple[str, bytes]]:
         tagged.append(_descriptor(MANIFEST_TYPE, manifest, annotations=tag))
         documents[sha256_hex(manifest)] = manifest
         blobs[sha256_hex(config)] = config
-        blobs |= {sha256_hex(part.data): part.data for part in image.parts}
+        blobs |= {part.sha256: part.content for part in image.parts}
     index = strictjson.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": listed})
     root = [_descriptor(INDEX_TYPE, index, annotations={REF_NAME: version}), *tagged]
     outer = strictjson.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": root})
@@ -153,7 +169,7 @@ def layout_entries(images: Sequence[TargetImage]) -> list[tuple[str, bytes]]:
     return [
         (LAYOUT_NAME, LAYOUT_BYTES),
         (INDEX_NAME, outer),
-        *((blob_name(digest), data) for digest, data in stored.items()),
+        *((blob_name(digest), content) for digest, content in stored.items()),
     ]
 
 

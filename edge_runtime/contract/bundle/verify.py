@@ -1,50 +1,49 @@
 """The one way to trust a bundle: signature, then manifest, then the table, then every byte.
 
 ``verify_bundle`` alone makes a ``VerifiedBundle``, and no byte of a payload leaves it without
-having been hashed against its signed digest. ``open_installed`` does the same for a directory
-whose manifest digest was recorded at install.
+having been hashed against its signed digest. ``installed.open_installed`` does the same for a
+directory whose manifest digest was recorded at install.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from edge_runtime.contract.bundle.archive import (
-    CHUNK,
     Layout,
     blob_name,
     open_layout,
     read_entry,
 )
 from edge_runtime.contract.bundle.digests import checked, sha256_hex
-from edge_runtime.contract.bundle.files import open_plain, write_plain
+from edge_runtime.contract.bundle.files import write_plain
 from edge_runtime.contract.bundle.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
     SIGNATURE_NAME,
     FileEntry,
     Manifest,
+    Variant,
 )
 from edge_runtime.contract.bundle.manifest_json import parse_manifest
 from edge_runtime.contract.bundle.oci import Layer, read_targets
+from edge_runtime.contract.bundle.onnxwire import check_references
 from edge_runtime.contract.bundle.signature import (
     MAX_SIGNATURE_BYTES,
     PublicKey,
     verify_signature,
 )
 from edge_runtime.contract.errors import (
-    DigestMismatch,
     FilesMismatch,
     MixedBundle,
+    NotInstalled,
     SignatureMissing,
-    StoreCorrupt,
 )
 
-_SEAL = object()
+SEAL = object()
 
 
 class VerifiedPackage:
@@ -64,14 +63,16 @@ class VerifiedPackage:
         digest: str,
         signer: str,
         chunks: Callable[[FileEntry], Iterator[bytes]],
+        directory: Path | None = None,
     ) -> None:
-        if seal is not _SEAL:
+        if seal is not SEAL:
             message = "a VerifiedPackage is made by verify_bundle or open_installed only"
             raise TypeError(message)
         self.manifest = manifest
         self.digest = digest
         self.signer = signer
         self._chunks = chunks
+        self._directory = directory
 
     def read(self, path: str) -> bytes:
         """Return a signed file whole, verified.
@@ -80,21 +81,69 @@ class VerifiedPackage:
             FilesMismatch: when no such file was signed.
             DigestMismatch: when its bytes are not the signed ones.
         """
-        entry = self.manifest.file(path)
-        if entry is None:
-            raise _files_mismatch({path}, set(), self.manifest.target.name)
-        return b"".join(checked(self._chunks(entry), entry))
+        return b"".join(self._read(path))
+
+    def model(self, variant: Variant) -> bytes | Path:
+        """Return what the engine may open for a variant, every byte of it verified.
+
+        That is the graph itself or, where weights lie beside it, its path: the engine then maps
+        them from there.
+
+        Raises:
+            GraphRefused: when the graph names a file that is not its weights.
+            NotInstalled: when there are weights, and no directory to map them from.
+            DigestMismatch: when bytes are not the signed ones.
+        """
+        graph = self.graph(variant)
+        if not variant.weights:
+            return graph
+        if self._directory is None:
+            raise NotInstalled(
+                f"the weights of {variant.name} are mapped from the store, "
+                f"{self.manifest.name} {self.manifest.version} was loaded from a bundle",
+                hint="Install it first: edge-runtime install BUNDLE",
+                expected="an installed version",
+                found="a bundle",
+            )
+        for path in variant.weights:
+            self._hash(path)
+        return self._directory / variant.model_file
+
+    def graph(self, variant: Variant) -> bytes:
+        """Return a variant's graph, verified, and seen to read no file but its weights.
+
+        Raises:
+            GraphRefused: when it names any other.
+            DigestMismatch: when its bytes are not the signed ones.
+        """
+        graph = self.read(variant.model_file)
+        sizes = {entry.path: entry.size for entry in self.manifest.files}
+        files = {PurePosixPath(path).name: sizes[path] for path in variant.weights}
+        check_references(graph, variant.model_file, files)
+        return graph
 
     def check(self) -> None:
-        """Hash every signed file.
+        """Hash every signed file, and see that no graph reads another.
 
         Raises:
             DigestMismatch: when bytes are not the signed ones.
             BlobMissing: when one is not there.
+            GraphRefused: when a graph names a file that is not its weights.
         """
         for entry in self.manifest.files:
-            for _ in checked(self._chunks(entry), entry):
-                pass
+            self._hash(entry.path)
+        for variant in self.manifest.variants:
+            self.graph(variant)
+
+    def _hash(self, path: str) -> None:
+        for _ in self._read(path):
+            pass
+
+    def _read(self, path: str) -> Iterator[bytes]:
+        entry = self.manifest.file(path)
+        if entry is None:
+            raise _files_mismatch({path}, set(), self.manifest.target.name)
+        return checked(self._chunks(entry), entry)
 
 
 class BundledPackage(VerifiedPackage):
@@ -114,14 +163,19 @@ class BundledPackage(VerifiedPackage):
     def extract(self, directory: Path) -> None:
         """Copy the package into an empty directory, hashing on the way.
 
+        The graphs come first: before anything is written none is left that reads another file.
+
         The files' bytes are durable then; their directories are the caller's to sync.
 
         On any error the directory holds unverified leftovers and must be thrown away.
 
         Raises:
+            GraphRefused: when a graph names a file that is not its weights.
             DigestMismatch: when bytes are not the signed ones.
             OSError: when the directory cannot be written.
         """
+        for variant in self.manifest.variants:
+            self.graph(variant)
         for entry in self.manifest.files:
             write_plain(directory / entry.path, checked(self._chunks(entry), entry))
         write_plain(directory / MANIFEST_NAME, [self._signed.manifest_bytes])
@@ -138,7 +192,7 @@ class VerifiedBundle:
     def __init__(
         self, seal: object, layout: Layout, packages: tuple[BundledPackage, ...]
     ) -> None:
-        if seal is not _SEAL:
+        if seal is not SEAL:
             message = "a VerifiedBundle is made by verify_bundle only"
             raise TypeError(message)
         self.packages = packages
@@ -161,6 +215,7 @@ class VerifiedBundle:
         Raises:
             DigestMismatch: when bytes are not the signed ones.
             BlobMissing: when one is not there.
+            GraphRefused: when a graph names a file that is not its weights.
         """
         for package in self.packages:
             package.check()
@@ -197,8 +252,8 @@ def verify_bundle(path: Path, keys: Sequence[PublicKey]) -> VerifiedBundle:
         return layout.chunks(blob_name(entry.sha256))
 
     signed.sort(key=lambda item: item.manifest.target.name)
-    packages = tuple(BundledPackage(_SEAL, item, chunks) for item in signed)
-    return VerifiedBundle(_SEAL, layout, packages)
+    packages = tuple(BundledPackage(SEAL, item, chunks) for item in signed)
+    return VerifiedBundle(SEAL, layout, packages)
 
 
 def _verify_target(
@@ -278,73 +333,3 @@ def _check_whole(signed: Sequence[_Signed]) -> None:
             expected="one release",
             found=shown,
         )
-
-
-# --- installed packages --------------------------------------------------------------------
-
-
-def open_installed(directory: Path, digest: str) -> VerifiedPackage:
-    """Open an installed package whose manifest digest was recorded when it was installed.
-
-    Every file is hashed when it is read; ``check`` hashes all. Links are never followed.
-
-    Raises:
-        StoreCorrupt: when the directory does not hold exactly the installed files.
-        DigestMismatch: when the manifest is not the recorded one.
-    """
-    manifest_bytes = b"".join(_file_chunks(directory / MANIFEST_NAME, MAX_MANIFEST_BYTES))
-    if sha256_hex(manifest_bytes) != digest:
-        raise DigestMismatch(
-            f"{directory.name}/{MANIFEST_NAME} must have sha256 {digest[:16]}…, "
-            f"found {sha256_hex(manifest_bytes)[:16]}…",
-            hint="Install the bundle again: edge-runtime install BUNDLE",
-            expected=digest,
-            found=sha256_hex(manifest_bytes),
-        )
-    manifest = parse_manifest(manifest_bytes)
-    _check_directory(directory, manifest)
-
-    def chunks(entry: FileEntry) -> Iterator[bytes]:
-        return _file_chunks(directory / entry.path, entry.size)
-
-    return VerifiedPackage(_SEAL, manifest, digest, "", chunks)
-
-
-def _check_directory(directory: Path, manifest: Manifest) -> None:
-    wanted = {entry.path for entry in manifest.files} | {MANIFEST_NAME, SIGNATURE_NAME}
-    found = {
-        path.relative_to(directory).as_posix()
-        for path in directory.rglob("*")
-        if not path.is_dir() or path.is_symlink()
-    }
-    if found != wanted:
-        raise StoreCorrupt(
-            f"{directory.name} must hold {len(wanted)} files, "
-            f"absent: {sorted(wanted - found)}, unknown: {sorted(found - wanted)}",
-            hint="Install the bundle again: edge-runtime install BUNDLE",
-            expected=sorted(wanted),
-            found=sorted(found),
-        )
-
-
-def _file_chunks(path: Path, limit: int) -> Iterator[bytes]:
-    """Yield a file's bytes: a regular file with one name, and not through a link."""
-    try:
-        with open_plain(path) as stream:
-            facts = os.fstat(stream.fileno())
-            if facts.st_nlink != 1 or facts.st_size > limit:
-                raise _unsound(path, f"{facts.st_size} bytes, {facts.st_nlink} names")
-            while chunk := stream.read(CHUNK):
-                yield chunk
-    except OSError as error:
-        raise _unsound(path, error.strerror or str(error)) from None
-
-
-def _unsound(path: Path, found: str) -> StoreCorrupt:
-    return StoreCorrupt(
-        f"{path.name} must be a plain file as installed, found {found}",
-        hint="Install the bundle again: edge-runtime install BUNDLE",
-        path=str(path),
-        expected="a regular file with one name",
-        found=found,
-    )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from packager.bundle_file import read_bundle
 from packager.report.card import render_card
+from packager.report.facts import KindFacts, ParityFacts
 
 
 def card(facts) -> str:
@@ -33,6 +34,19 @@ def test_it_tells_how_it_was_checked_and_what_was_not(make_facts):
     assert "- 4 golden vectors (drawn column by column)" in text
     assert "- quality: nobody looked" in text
     assert "- not measured: quality on Haswell" in text
+
+
+def test_it_tells_what_rows_were_made_for_and_what_was_let_pass(make_facts):
+    held_out = KindFacts("held-out", 50, 0, 0, 0, 7, 0.25, "", {"p": 2.5e-7}, {"age": 41.5})
+    ties = replace(held_out, kind="ties", rows=64, ties=2)
+    text = replace(held_out, kind="text", rows=0, refused=6)
+    parity = ParityFacts(50, 0, {"p": 2.5e-7}, [], [], [held_out, ties, text])
+    told = card(make_facts(parity=parity, repairs=["added the exp"]))
+    assert "- It does so on rows made to part the two: 64 of ties.\n" in told
+    assert "- ties: 2 labels differ where the source has a tie.\n" in told
+    assert "- text: 6 refused by the source.\n" in told
+    assert "- Repaired in the graph: added the exp.\n" in told
+    assert "41.5" not in told  # a card leaves the house
 
 
 def test_real_golden_rows_are_not_called_drawn(make_facts, make_target):

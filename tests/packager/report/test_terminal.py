@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from packager.bundle_file import read_bundle
+from packager.report.facts import KindFacts, ParityFacts
 from packager.report.terminal import build_text, bundle_text, table, targets_text
 from packager.target import list_profiles
 from packager.variant import Measured, Skipped
@@ -29,6 +30,41 @@ def test_a_build_shows_what_ships_and_why_the_rest_does_not(make_facts, packed):
         f"  sha256 {'b' * 64}\n"
         f"  signed by {'f' * 64}"
     )
+
+
+def kinds(**changes):
+    one = KindFacts("held-out", 50, 0, 1, 0, 7, 0.25, "", {"label": False, "p": 2.5e-7})
+    more = {"rows": 1200, "refused": 4, "ties": 0, "excused": 2, "column": "age", "share": 0.5}
+    other = replace(one, kind="extremes", **{**more, **changes})
+    nothing = replace(one, kind="text", rows=0, refused=6, ties=0, differences={})
+    return ParityFacts(50, 1, {"p": 2.5e-7}, [], [], [one, other, nothing])
+
+
+def test_each_kind_of_rows_shows_how_far_its_worst_one_is_off(make_facts, packed):
+    text = build_text(make_facts(parity=kinds()), packed)
+    assert text.startswith(
+        "source and graph agree\n"
+        "  rows      compared  the worst differs by  of what is allowed\n"
+        "  held-out  50        p 2.5e-07             25.0%               "
+        "1 labels differ where the source has a tie\n"
+        "  extremes  1,200     p 2.5e-07             50.0%               "
+        "2 differ only as float32 must; 4 refused by the source\n"
+        "  text      0                                                   "
+        "6 refused by the source\n"
+        "\n"
+        "x86-64-cpu\n"
+    )
+
+
+def test_values_of_rows_are_shown_where_they_are_told(make_facts, packed):
+    row = {"age": 41.5, "city": "Köln\x1b[31m"}
+    text = build_text(make_facts(parity=kinds(row=row)), packed)
+    assert "  extremes: the worst is row 7: age=41.5, city='Köln\\x1b[31m'\n" in text
+
+
+def test_repairs_are_told(make_facts, packed):
+    text = build_text(make_facts(repairs=["added the exp that the Poisson loss needs"]), packed)
+    assert "\n\nrepaired in the graph\n  added the exp that the Poisson loss needs\n\n" in text
 
 
 def test_what_nobody_measured_has_no_column(make_facts, make_target, packed):

@@ -164,3 +164,16 @@ def test_rows_can_be_taken_in_any_order(load):
     samples = load("a,y\n1,p\n2,q\n3,r\n", "y").take(np.array([2, 0]))
     assert samples.columns["a"].tolist() == [3, 1]
     assert samples.label_classes(["p", "q", "r"]).tolist() == ["r", "p"]
+
+
+@pytest.mark.parametrize(
+    ("values", "fits"), [([1, 255], True), ([1, 256], False), ([0, 65535], False)]
+)
+def test_whole_numbers_that_do_not_fit_are_refused_and_not_made_others(load, values, fits):
+    samples = load(X=np.array(values, np.uint16).reshape(2, 1, 1))
+    spec = TensorSpec("pixels", "uint8", (None, 1, 1))
+    if fits:
+        assert samples.feed((), [spec])["pixels"].ravel().tolist() == values
+    else:
+        with pytest.raises(InputDtype, match="takes uint8"):
+            samples.feed((), [spec])

@@ -18,6 +18,7 @@ from sources import DEFAULT_OPSET, engine_answers
 
 from edge_runtime.contract.columns import assemble
 from edge_runtime.engine.session import SessionPlan, open_session
+from packager import external_data
 from packager.errors import ConversionFailed, DataUnusable, SourceUnreadable
 from packager.sources.onnx_source import OnnxSource
 
@@ -253,15 +254,50 @@ def test_external_data_that_are_not_there_are_refused(
         OnnxSource(path)
 
 
-def test_external_data_that_claim_too_much_are_refused_before_they_are_read(
+def test_external_data_beyond_what_a_bundle_holds_are_refused_before_they_are_read(
     tmp_path: Path,
 ) -> None:
     path = with_external_data(tmp_path)
+    model = onnx.load(path, load_external_data=False)
+    model.graph.initializer[0].dims[:] = [1 << 16, 1 << 15]
     with (tmp_path / "weights.bin").open("r+b") as file:
-        file.truncate(3 << 30)  # a hole, not data
+        file.truncate(8 << 30)  # a hole, not data
+    saved(path, model)
 
-    with pytest.raises(ConversionFailed, match="with its external data"):
+    with pytest.raises(ConversionFailed, match="of external data, it has 8589934592"):
         OnnxSource(pointing_to(path, "weights.bin"))
+
+
+def test_many_weights_stay_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = np.ones((4, 2048), np.float32)
+    model = weighted()
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights, "w"))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 2048
+    convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
+    onnx.save(model, tmp_path / "m.onnx")
+    inside = OnnxSource(tmp_path / "m.onnx").graph(OPSET)
+    monkeypatch.setattr(external_data, "INLINE_LIMIT", 1000)
+
+    beside = OnnxSource(tmp_path / "m.onnx").graph(OPSET)
+
+    assert inside.beside is None
+    assert beside.beside == tmp_path
+    assert len(beside.to_bytes()) < 1000
+    assert beside.source == inside.source
+
+
+def test_many_weights_of_an_invalid_graph_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external_data, "INLINE_LIMIT", 0)
+    path = with_external_data(tmp_path)
+    model = onnx.load(path, load_external_data=False)
+    model.graph.node[0].op_type = "NoSuchThing"
+    saved(path, model)
+    with pytest.raises(SourceUnreadable, match="no valid ONNX model"):
+        OnnxSource(path)
 
 
 # --- damage --------------------------------------------------------------------------------

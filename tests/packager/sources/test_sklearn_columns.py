@@ -198,3 +198,36 @@ def test_every_part_is_named_by_its_path() -> None:
     assert paths[:2] == ["columntransformer", "columntransformer/codes"]
     assert "columntransformer/plans/onehotencoder" in paths
     assert paths[-1] == "logisticregression"
+
+
+def test_members_that_read_other_columns_are_planned_together() -> None:
+    codes = ColumnTransformer([("codes", OneHotEncoder(), ["zip"])])
+    plans = ColumnTransformer(
+        [("age", StandardScaler(), ["age"]), ("p", OneHotEncoder(), ["plan"])]
+    )
+    parts = [
+        ("a", make_pipeline(codes, LogisticRegression())),
+        ("b", make_pipeline(plans, LogisticRegression())),
+    ]
+
+    plan = plan_columns(VotingClassifier(parts).fit(FRAME, TARGET), KINDS)
+
+    assert kinds_in(plan) == {"plan": "text", "zip": "integer", "age": "float"}
+
+
+def test_a_column_is_asked_for_if_any_member_reads_it() -> None:
+    numbers = FRAME[["zip", "age"]]
+    codes = ColumnTransformer([("codes", OneHotEncoder(), ["zip"])])
+    parts = [("a", make_pipeline(codes, LogisticRegression())), ("b", LogisticRegression())]
+
+    plan = plan_columns(VotingClassifier(parts).fit(numbers, TARGET), None)
+
+    assert kinds_in(plan) == {"zip": "integer", "age": "float"}
+
+
+def test_numbers_may_enter_as_float64() -> None:
+    model = make_pipeline(table(), LogisticRegression()).fit(FRAME, TARGET)
+
+    inputs = plan_columns(model, KINDS, double=True).inputs
+
+    assert [spec.dtype for spec in inputs] == ["string", "int64", "float64", "string"]

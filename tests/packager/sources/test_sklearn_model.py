@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.cluster import DBSCAN, KMeans
 from sklearn.datasets import load_iris
@@ -14,11 +15,16 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity, KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
 from sklearn.svm import SVC
 
 from packager.errors import ConversionFailed, SourceUnsupported
-from packager.sources.sklearn_model import SklearnModel
+from packager.sources.sklearn_model import SklearnModel, from_step
 
 X, Y = load_iris(return_X_y=True)
 ROWS = {f"x{i}": X[:, i] for i in range(4)}
@@ -105,3 +111,46 @@ def test_a_probe_asks_each_column_alone() -> None:
     assert accepted == ["letter"]  # the encoder never saw a missing size
     assert np.isnan(answers["value"][:, 0]).all()
     assert answers["value"][:, 1].tolist() == [0.0, 2.0]
+
+
+def scaled() -> Any:
+    names = pd.DataFrame(X, columns=["a", "b", "c", "d"])
+    steps = [StandardScaler(), PCA(2), LogisticRegression(max_iter=500)]
+    return make_pipeline(*steps).fit(names, Y)
+
+
+def test_a_pipeline_goes_on_from_a_step_under_the_names_of_the_step_before() -> None:
+    whole = scaled()
+
+    rest = SklearnModel(from_step(whole, 1))
+    rows = {name: whole[:1].transform(X)[:, i] for i, name in enumerate("abcd")}
+
+    assert [column["name"] for column in rest.plan(None)["columns"]] == list("abcd")
+    np.testing.assert_allclose(
+        rest.answers(rows)["probabilities"], whole.predict_proba(X), atol=1e-12
+    )
+    assert not hasattr(whole.steps[1][1], "feature_names_in_")
+    assert [c["name"] for c in SklearnModel(from_step(whole, 2)).plan(None)["columns"]] == [
+        "pca0",
+        "pca1",
+    ]
+
+
+def test_steps_that_tell_no_names_leave_columns_unnamed() -> None:
+    halve = FunctionTransformer(np.square)
+    whole = make_pipeline(halve, LogisticRegression(max_iter=500)).fit(X, Y)
+
+    rest = SklearnModel(from_step(whole, 1))
+
+    assert [c["name"] for c in rest.plan(None)["columns"]] == ["x0", "x1", "x2", "x3"]
+
+
+@pytest.mark.parametrize("number", [0, 3, -1])
+def test_a_step_outside_the_pipeline_is_refused(number: int) -> None:
+    with pytest.raises(SourceUnsupported, match=r"within 1…2 for a pipeline of 3 steps"):
+        from_step(scaled(), number)
+
+
+def test_a_model_without_steps_has_none_to_go_on_from() -> None:
+    with pytest.raises(SourceUnsupported, match="needs a pipeline, the file holds a PCA"):
+        from_step(PCA(2).fit(X), 1)

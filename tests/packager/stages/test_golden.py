@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 
 import numpy as np
+import onnx
+import pictures
 import pytest
 import trained
 from onnx import ModelProto, numpy_helper
@@ -20,12 +22,15 @@ from edge_runtime.contract.npz import read_npz
 from edge_runtime.contract.tensors import Arrays, TensorSpec, Tolerance, compare
 from packager.answers import label_margins, row_count
 from packager.errors import NoGoldenRows, ReplayMismatch
+from packager.graph import Graph, SourceFacts
 from packager.record import Record
-from packager.stages.golden import POOL, ROWS, GoldenVectors, make_golden
+from packager.sources.image_input import image_input
+from packager.stages.golden import MEDIANS, NUDGE, POOL, ROWS, GoldenVectors, make_golden
 from packager.stages.quantize import quantize
 from packager.synthetic import draw_rows
 from packager.variant import Candidate
 
+FACTS = SourceFacts("onnx", "test", "0" * 64, {}, (), "contained: test")
 MODELS = [
     trained.cancer_network,
     trained.cancer_forest,
@@ -137,7 +142,7 @@ def test_int8_answers_with_clipped_sums_are_caught() -> None:
     rungs = ladder(model)
     vectors = golden(model)
     (static,) = [one for one in rungs if one.name == "int8-static"]
-    graph = ModelProto.FromString(static.model)
+    graph = ModelProto.FromString(static.model.graph)
     for tensor in graph.graph.initializer:  # what saturated sums amount to: smaller products
         if tensor.name.endswith("_quantized") and "coefficient" in tensor.name:
             weights = np.frombuffer(tensor.raw_data, np.int8)
@@ -259,3 +264,46 @@ def test_a_graph_of_fixed_batch_gets_just_that_many_rows() -> None:
             record=Record(),
         )
     assert row_count(vectors.inputs) == 4
+
+
+# --- images, which cannot be nudged --------------------------------------------------------
+
+
+def test_images_prove_a_device_within_what_a_nudge_would_do() -> None:
+    model = onnx.load_from_string(pictures.net())
+    spec = TensorSpec("input", "float32", (None, 3, 12, 16))
+    graph = Graph(model, (spec,), (), (), "tensors", {}, (), FACTS)
+    asked = image_input((spec,), pictures.SIZE, mean=(), std=(), layout="nchw")
+    taking = asked.put_before(graph)
+    vectors = make_golden(
+        [candidate(taking.model)],
+        draw_rows(taking.inputs, POOL),
+        task="tensors",
+        roles={},
+        record=Record(),
+    )
+    assert vectors.steady
+    assert vectors.inputs["input"].shape == (ROWS, *pictures.SIZE)
+    limit = vectors.tolerances["float32"]["label"]
+    size = np.abs(vectors.outputs["float32"]["label"]).max()
+    assert limit.atol == pytest.approx(MEDIANS * NUDGE * size)
+
+
+def test_golden_rows_keep_away_from_a_threshold() -> None:
+    model = trained.cancer_logistic()
+    one = candidate(model.graph)
+    rows = pool(model)
+    shares = one.open_here().run(rows)["probabilities"][:, 1]
+    threshold = float(shares[np.abs(shares[:ROWS] - 0.3).argmin()])  # would be taken else
+    vectors = make_golden(
+        [one],
+        rows,
+        task=model.task,
+        roles=model.roles,
+        record=Record(),
+        threshold=threshold,
+    )
+    answers, limits = vectors.outputs["float32"], vectors.tolerances["float32"]
+    margins = label_margins("classification", model.roles, answers, threshold)
+    assert margins is not None
+    assert margins.min() > 2 * (limits["probabilities"].atol + limits["probabilities"].rtol)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from edge_runtime import __version__
 from edge_runtime.contract.bundle.manifest import (
+    EXTERNAL_WEIGHTS,
     MAX_FILES,
     FileEntry,
     Manifest,
@@ -361,3 +362,41 @@ def test_the_longest_version_and_target_make_a_tag_that_registries_take() -> Non
     assert not is_version(version + "1")
     assert not is_name(target + "t")
     assert len(f"{version}-{target}") == 128
+
+
+# --- weights beside a graph ----------------------------------------------------------------
+
+
+def weighty(*weights: str, files: tuple[str, ...] = ("variants/w.weights",)) -> Manifest:
+    plain = parse(SOUND)
+    entries = tuple(FileEntry(path, 9, "0" * 64) for path in files)
+    variant = replace(plain.variants[0], weights=weights)
+    return replace(
+        plain,
+        variants=(variant,),
+        files=(*plain.files, *entries),
+        must_understand=(EXTERNAL_WEIGHTS,),
+    )
+
+
+def test_weights_read_back_and_a_graph_that_holds_its_own_has_no_such_key() -> None:
+    manifest = weighty("variants/w.weights")
+    assert b'"weights":["w.weights"]' in render_manifest(manifest)
+    assert parse_manifest(render_manifest(manifest)) == manifest
+    assert b'"weights"' not in render_manifest(parse(SOUND))
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        (("variants/none.weights",), "a file of the signed table"),
+        (("variants/w.weights", "variants/w.weights"), "different names of weights"),
+        (("variants/deep/w.weights",), "weights beside it"),
+    ],
+)
+def test_weights_stand_once_in_the_table_and_beside_their_graph(
+    weights: tuple[str, ...], words: str
+) -> None:
+    files = ("variants/w.weights", "variants/deep/w.weights")
+    with pytest.raises(ManifestInvalid, match=words):
+        parse_manifest(render_manifest(weighty(*weights, files=files)))

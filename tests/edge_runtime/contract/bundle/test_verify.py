@@ -12,9 +12,9 @@ import pytest
 
 from edge_runtime.contract.bundle.archive import write_layout
 from edge_runtime.contract.bundle.digests import sha256_hex
+from edge_runtime.contract.bundle.installed import open_installed
 from edge_runtime.contract.bundle.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from edge_runtime.contract.bundle.oci import layout_entries
-from edge_runtime.contract.bundle.installed import open_installed
 from edge_runtime.contract.bundle.verify import (
     BundledPackage,
     VerifiedBundle,

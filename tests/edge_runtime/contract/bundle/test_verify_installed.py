@@ -10,8 +10,8 @@ from pathlib import Path
 import bundles
 import pytest
 
-from edge_runtime.contract.bundle.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from edge_runtime.contract.bundle.installed import open_installed
+from edge_runtime.contract.bundle.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from edge_runtime.contract.errors import (
     DigestMismatch,
     StoreCorrupt,
