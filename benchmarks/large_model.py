@@ -122,7 +122,7 @@ def make_profile(path: Path, size: int, *, int8: bool) -> None:
     megabytes = size // 1_000_000
     for old, new in {
         'name = "x86-64-cpu"': 'name = "large"',
-        "memory-mb = 512": f"memory-mb = {max(512, megabytes * 13 // 10)}",
+        "memory-mb = 512": f"memory-mb = {megabytes * 13 // 10}",
         "bundle-mb = 1000": f"bundle-mb = {max(1000, megabytes * 2)}",
         '"int8-static", "int8-dynamic", "float32"': '"int8-dynamic", "float32"'
         if int8

@@ -17,7 +17,10 @@ SEED = 7
 _MISSING = 0.05
 _NOISE = 0.2  # the share of hard labels that are drawn at random
 
-_WORDS = ["the", "pump", "stopped", "after", "a", "leak", "in", "valve", "no", "7", "was", "seen", "x", "y", "a", "red", "lamp", "lit", "on", "panel", "b", "please", "send", "someone", "to", "look", "at", "motor", "m2", "it", "is", "hot", "and", "loud", "again", "today", "thanks"]
+_SENTENCES = (
+    "the pump stopped after a leak in valve no 7 was seen x y a red lamp lit on panel b "
+    "please send someone to look at motor m2 it is hot and loud again today thanks"
+)
 _WIDE = ["Größe", "naïve", "日本語", "данные", "e\u0301te\u0301", "x_1", "3.5", "don't", "ŝipo"]
 
 
@@ -139,7 +142,7 @@ def _mixed(base: Any, rng: Any, hard: bool) -> Any:
 
 
 def _texts(base: Any, rng: Any, hard: bool) -> Any:
-    words = np.array(_WORDS + (_WIDE if hard else []), dtype=object)
+    words = np.array(_SENTENCES.split() + (_WIDE if hard else []), dtype=object)
     lengths = rng.integers(3, 12, size=len(base))
     return [" ".join(rng.choice(words, size=n)) for n in lengths]
 

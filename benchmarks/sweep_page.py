@@ -27,8 +27,8 @@ is in doubt, that figures differ by no more than float32 explains, and that the 
 **refused** means that the build stops with the reason given. A conversion that passed the gate
 and was wrong would be listed as **silently wrong**.
 
-Made by `python benchmarks/sklearn_sweep.py --write docs/sklearn.md` with {versions}; of
-{rows:,} rows each learned on {learn:,} where nothing else is said, and the gate saw {seen:,}.
+Made by `python benchmarks/sklearn_sweep.py --write docs/sklearn.md` with {versions}.
+Of {rows:,} rows each learned on {learn:,} where nothing else is said; the gate saw {seen:,}.
 """
 
 

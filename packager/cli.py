@@ -198,7 +198,7 @@ def init(**flags: Any) -> Outcome:
 @flags_of(DOCTOR_FLAGS)
 @_json_flag
 def doctor(**flags: Any) -> Outcome:
-    """Say what would become of a model before any build; without one, what opens here."""
+    """Say what would become of a model, before any build."""
     from packager.doctor import diagnose, kinds_here
     from packager.report.diagnosis import diagnosis_json, diagnosis_text, kinds_text
 

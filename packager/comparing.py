@@ -15,7 +15,7 @@ from packager.errors import ParityFailed
 from packager.graph import Graph, MissingProbe
 from packager.record import Record, fingerprint, within
 from packager.report.facts import KindFacts, ParityFacts
-from packager.stages.convert import Source
+from packager.sources.source import Source
 from packager.stages.parity import Gate, check_parity, recorded_parity
 
 EXACT = Tolerance(rtol=0.0, atol=0.0)
@@ -70,7 +70,7 @@ def compare(
     comparison.batches()
     comparison.probes()
     found = [{"kind": one.kind, **one.figures()} for one in comparison.found]
-    told = recorded_parity(found, record, fingerprint(graph.to_bytes(), rows.feed))
+    told = recorded_parity(found, record, fingerprint(graph.files.mark, rows.feed))
     pairs = zip(comparison.found, told, strict=True)
     facts = ParityFacts(
         rows=told[0]["rows"],

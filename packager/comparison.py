@@ -15,7 +15,7 @@ from packager.answers import BATCH, fixed_batch, open_graph, row_count, run_rows
 from packager.compared import Compared, Kind
 from packager.errors import ParityFailed
 from packager.graph import Graph
-from packager.stages.convert import Source
+from packager.sources.source import Source
 from packager.stages.parity import Asked, Gate, Parity, check_parity
 from packager.stages.probes import (
     EXTREMES,

@@ -55,7 +55,7 @@ OPTIONS = (
     Option(
         "model",
         PATH,
-        "the model: .skops, .onnx, .pt2, .keras, … or module.py:function",
+        "the model: .skops, .onnx, .pt2, .keras and others, or module.py:function",
         '"model.skops"',
     ),
     Option("name", NAME, "what the bundle is called; else as the model's file", '"fraud"'),
@@ -98,7 +98,7 @@ OPTIONS = (
     Option(
         "image", IMAGE, "the application hands over uint8 images of this size", '"224x224x3"'
     ),
-    Option("mean", NUMBERS, "subtracted from each channel, scaled to 0…1", "[0.5, 0.5, 0.5]"),
+    Option("mean", NUMBERS, "subtracted from each channel, scaled to 0..1", "[0.5, 0.5, 0.5]"),
     Option("std", NUMBERS, "each channel is then divided by it", "[0.25, 0.25, 0.25]"),
     Option("layout", LAYOUT, f"where the model has channels: {', '.join(LAYOUTS)}", '"nchw"'),
 )

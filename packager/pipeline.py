@@ -29,7 +29,8 @@ from packager.report.files import read_report, write_report
 from packager.report.manifest import make_manifest
 from packager.sources.options import SourceOptions
 from packager.sources.processing import Processing, processed
-from packager.stages.convert import Source, open_source
+from packager.sources.source import Source
+from packager.stages.convert import open_source
 from packager.stages.pack import target_parts
 from packager.stages.sign import Signer
 from packager.target import TargetProfile, load_profile

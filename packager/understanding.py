@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge_runtime.contract.columns import assemble
 from edge_runtime.contract.table import Column
 from edge_runtime.contract.tensors import Array, Arrays
 from packager.compared import Compared
@@ -18,7 +19,7 @@ from packager.replay import asked, difference
 from packager.report.facts import DataFacts, ParityFacts
 from packager.samples import Samples, Split, load_samples, split_samples
 from packager.sources.onnx_source import FRAMEWORK as ONNX
-from packager.stages.convert import Source
+from packager.sources.source import Source
 from packager.stages.evaluate import HeldOut, choose_metric
 from packager.stages.raise_opset import raise_opset
 from packager.target import TargetProfile, lowest_opset
@@ -88,7 +89,7 @@ def understand(
     graph = workspace.settle(graph)
     say("graph", f"{len(graph.model.graph.node)} nodes, {graph.files.size:,} bytes")
     if samples is None:
-        return Understood(graph, None, None, ["parity, quality, speed: no rows (--data)"])
+        return _without_data(source, graph, record, say, show_rows=config.show_rows)
     split = _split(samples, holdout, described, config)
     columns = _typed(split.held_out, described)
     reference = source.reference(columns)
@@ -106,6 +107,23 @@ def understand(
         own = "parity of the ONNX file itself, its own source; what was put around it agrees"
         notes = (*notes, own)
     return Understood(graph, rows, parity, [*_unchecked(rows, parity), *notes])
+
+
+def _without_data(
+    source: Source, graph: Graph, record: Record, say: Say, *, show_rows: bool
+) -> Understood:
+    """Compare on the rows that came with the model, if any did; nothing else can be judged."""
+    rows = source.example()
+    reference = None if rows is None else source.reference(rows)
+    if rows is None or reference is None:
+        return Understood(graph, None, None, ["parity, quality, speed: no rows (--data)"])
+    graph, one_sided = with_missing(graph, source.missing_probe(rows), record)
+    feed = assemble(graph.columns, graph.inputs, rows) if graph.columns else rows
+    judged = Compared(rows, feed, reference)
+    parity, notes = compare(source, graph, judged, record, show_rows=show_rows)
+    parity = replace(parity, missing_refused=one_sided)
+    say("parity", f"on the example that came with the model: {_parity_text(parity)}")
+    return Understood(graph, None, parity, ["quality, speed: no rows (--data)", *notes])
 
 
 def _convert(

@@ -109,7 +109,7 @@ def _parity(parity: ParityFacts) -> list[str]:
     made = [f"{one.rows:,} of {one.kind}" for one in parity.kinds[1:] if one.rows]
     if made:
         lines.append(f"It does so on rows made to part the two: {', '.join(made)}.")
-    return [*lines, *(f"{one.kind}: {text}." for one in parity.kinds for text in one.asides())]
+    return [*lines, *(f"{one.kind}, {text}." for one in parity.kinds for text in one.asides())]
 
 
 def _usage(name: str, version: str) -> str:

@@ -84,11 +84,11 @@ class KindFacts:
     def asides(self) -> list[str]:
         """Say in words what was not compared, or compared and let pass."""
         counts = (
-            (self.ties, "labels differ where the source has a tie"),
+            (self.ties, "labels that differ in a tie"),
             (self.excused, "differ only as float32 must"),
             (self.refused, "refused by the source"),
         )
-        return [f"{count:,} {text}" for count, text in counts if count]
+        return [f"{text}: {count:,}" for count, text in counts if count]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from packager.errors import DataUnusable
 from packager.sources.booster_converters import READERS, cause_of, ensemble_of
-from packager.sources.booster_trees import library_of
+from packager.sources.booster_trees import SLOWER, library_of
 from packager.sources.opened import OpenedModel
 from packager.sources.sklearn_columns import Plan, plan_columns
 from packager.sources.sklearn_model import SklearnModel
@@ -64,6 +64,8 @@ class BoosterModel(SklearnModel):
         form = "" if why else ensemble_of(self.estimator).operators
         kind = f"{type(self.estimator).__name__} ({self._reader.objective_of(self.estimator)})"
         verdict = "refused" if why else "converts"
+        if not why and self._library in SLOWER:
+            verdict, why = "slower", SLOWER[self._library]
         return [{"path": "", "class": kind, "form": form, "verdict": verdict, "why": why}]
 
     def _make_plan(self, kinds: Mapping[str, str] | None) -> Plan:

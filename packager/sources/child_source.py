@@ -231,6 +231,10 @@ class ChildSource(ABC):
         require(all(isinstance(step, dict) for step in steps), "steps", steps)
         return tuple({str(k): clean(v) for k, v in step.items()} for step in steps)
 
+    def example(self) -> Arrays | None:
+        """Return nothing: a model's own file holds no rows."""
+        return None
+
     def _ask_rows(self, what: str, rows: Mapping[str, Array]) -> Message:
         packed = wire.pack(rows)
         return self._sandbox.ask({"do": what, **packed.head}, packed.payload)

@@ -44,7 +44,7 @@ def load_estimator(form: str, path: Path, *, allow_skew: bool = False) -> Any:
         saved, installed = re.findall(_SKEW, str(skew))[0]
         raise SourceVersionSkew(
             f"the model was saved by scikit-learn {saved}, this Python has {installed}",
-            hint=f"Install scikit-learn=={saved} beside the packager, or save the model again.",
+            hint="Save the model again with this version, or pass --allow-version-skew.",
             expected=saved,
             found=installed,
         ) from None

@@ -111,3 +111,6 @@ class OnnxSource:
     def diagnose(self) -> tuple[Mapping[str, str], ...]:
         """Return nothing: the file is a graph already, it has no steps to convert."""
         return ()
+
+    def example(self) -> None:
+        """Return nothing: the file holds no rows."""

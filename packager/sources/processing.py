@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from packager.sources.image_input import ImageInput, image_input
 from packager.sources.label_choice import check_count, check_two, label_output
 from packager.sources.label_output import LabelOutput
 from packager.sources.onnx_source import FRAMEWORK as ONNX
+from packager.sources.source import Source
 from packager.sources.tensor_columns import tensor_columns
 
 _CLASSIFICATION = "classification"
@@ -57,30 +57,6 @@ class Processing:
     def labelling(self) -> bool:
         """Whether labels are to be answered otherwise than the model does."""
         return bool(self.labels) or self.threshold is not None
-
-
-class Source(Protocol):
-    """A model before it is a graph, as ``stages.convert`` has it."""
-
-    def describe(self, kinds: Mapping[str, str] | None = None) -> Description:
-        """Say what it is."""
-
-    def graph(self, opset: Mapping[str, int]) -> Graph:
-        """Convert it."""
-
-    def reference(self, columns: Mapping[str, Array]) -> Arrays | None:
-        """Return its own answers; None where the graph is the source."""
-
-    def attempt(
-        self, columns: Mapping[str, Array], blocks: Sequence[int]
-    ) -> tuple[NDArray[np.bool_], Arrays]:
-        """Return which rows it answered, and these answers."""
-
-    def missing_probe(self, columns: Mapping[str, Array]) -> tuple[MissingProbe, ...]:
-        """Say what it answers when a column is missing."""
-
-    def diagnose(self) -> tuple[Mapping[str, str], ...]:
-        """Say of each step what would become of it."""
 
 
 def processed(source: Source, processing: Processing) -> Source:
@@ -173,6 +149,10 @@ class ProcessedSource:
     def diagnose(self) -> tuple[Mapping[str, str], ...]:
         """Say of each step of the model what would become of it."""
         return self._source.diagnose()
+
+    def example(self) -> Arrays | None:
+        """Return rows that came with the model; none where it is handed images instead."""
+        return None if self._images is not None else self._source.example()
 
     # --- what goes in ----------------------------------------------------------------------
 

@@ -223,11 +223,16 @@ def learned_columns(model: Any, positions: Sequence[int]) -> dict[int, Learned]:
     if hasattr(model, "categories_") or isinstance(model, (LabelBinarizer, LabelEncoder)):
         categories = getattr(model, "categories_", None) or [model.classes_]
         return _by_categories(categories, positions)
+    text = _learned_text(model)
+    return dict.fromkeys(positions, text) if text else _of_any(inner_models(model), positions)
+
+
+def _learned_text(model: Any) -> Learned | None:
     if isinstance(model, (CountVectorizer, HashingVectorizer)):
-        return dict.fromkeys(positions, Learned("text", ""))
+        return Learned("text", "")
     if isinstance(model, SimpleImputer) and np.asarray(model.statistics_).dtype.kind == "O":
-        return dict.fromkeys(positions, Learned("text"))
-    return _of_any(inner_models(model), positions)
+        return Learned("text")
+    return None
 
 
 def _learned_in_order(steps: Sequence[Any], positions: Sequence[int]) -> dict[int, Learned]:

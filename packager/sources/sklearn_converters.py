@@ -7,13 +7,14 @@ form and none here.
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from skl2onnx import update_registered_converter
+from skl2onnx._supported_operators import sklearn_operator_name_map
+from skl2onnx.common._registration import _converter_pool
 from skl2onnx.common.data_types import (
     BooleanTensorType,
     DoubleTensorType,
@@ -21,17 +22,14 @@ from skl2onnx.common.data_types import (
     Int64TensorType,
     StringTensorType,
 )
-from sklearn import cluster, decomposition, feature_selection, kernel_approximation, multiclass
-from sklearn.cluster import FeatureAgglomeration
+from sklearn import cluster, feature_selection, kernel_approximation, multiclass
 from sklearn.covariance import EllipticEnvelope
-from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical, PLSRegression
 from sklearn.decomposition import KernelPCA
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - it adds one
 from sklearn.impute import IterativeImputer, KNNImputer, MissingIndicator
 from sklearn.isotonic import IsotonicRegression
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
-from sklearn.multioutput import RegressorChain
 from sklearn.neighbors import (
     KNeighborsTransformer,
     NearestCentroid,
@@ -48,7 +46,6 @@ from sklearn.preprocessing import (
     QuantileTransformer,
     SplineTransformer,
 )
-from sklearn.random_projection import SparseRandomProjection
 from sklearn.semi_supervised import LabelPropagation, LabelSpreading
 
 from packager.sources import sklearn_converters_columns as columns
@@ -57,7 +54,7 @@ from packager.sources import sklearn_converters_imputing as imputing
 from packager.sources import sklearn_converters_kernels as kernels
 from packager.sources import sklearn_converters_neighbours as neighbours
 from packager.sources import sklearn_converters_points as points
-from packager.sources.sklearn_converters_linear import write_affine, write_selection
+from packager.sources.sklearn_converters_linear import AFFINE, write_affine, write_selection
 from packager.sources.sklearn_versions import TargetEncoder
 
 Write = Callable[[Any, Any, Any], None]
@@ -69,19 +66,6 @@ _CLASSIFIER_OPTIONS = {
     "nocl": [True, False],
 }
 
-_AFFINE = (
-    CCA,
-    FeatureAgglomeration,
-    PLSCanonical,
-    PLSRegression,
-    PLSSVD,
-    RegressorChain,
-    SparseRandomProjection,
-    decomposition.FactorAnalysis,
-    decomposition.FastICA,
-    decomposition.MiniBatchSparsePCA,
-    decomposition.SparsePCA,
-)
 _SELECTORS = (
     feature_selection.GenericUnivariateSelect,
     feature_selection.RFE,
@@ -133,10 +117,9 @@ _CLUSTERERS: dict[type, Write] = {
 }
 
 
-@functools.cache
 def register() -> None:
-    """Make skl2onnx know them, once."""
-    for kind in _AFFINE:
+    """Make skl2onnx know them; doing so again changes nothing."""
+    for kind in AFFINE:
         _register(kind, _shape_of_value, write_affine)
     for kind in _SELECTORS:
         _register(kind, _shape_of_selection, write_selection)
@@ -156,6 +139,10 @@ def register() -> None:
 
 
 def _register(kind: type, shape: Any, write: Write, **more: Any) -> None:
+    """Register a converter, unless the user has one of his own."""
+    known = _converter_pool.get(sklearn_operator_name_map.get(kind, ""))
+    if known is not None and not known._fct.__module__.startswith("skl2onnx."):
+        return
     update_registered_converter(kind, f"Sklearn{kind.__name__}", shape, write, **more)
 
 
@@ -179,6 +166,9 @@ def _shape_of_value(operator: Any) -> None:
 
 def _width(model: Any) -> int:
     """Return how many values a row of answers has: the model itself knows best."""
+    told = getattr(model, "n_features_out_", None)
+    if told is not None:
+        return int(told)
     features = getattr(model, "n_features_in_", 1)
     answer = getattr(model, "predict", None) or model.transform
     with warnings.catch_warnings():

@@ -9,48 +9,25 @@ from scipy.interpolate import BSpline, PPoly
 from sklearn.preprocessing._data import BOUNDS_THRESHOLD
 
 from edge_runtime.contract.tensors import Array
-from packager.errors import ConversionFailed
 from packager.sources.sklearn_exact import ExactWires
 from packager.sources.sklearn_wires import BOOL, INT64, Wires
 
 
 def write_marks(scope: Any, operator: Any, container: Any) -> None:
-    """Mark the missing values of the columns that had any when fitted.
-
-    Raises:
-        ConversionFailed: when a missing value is not NaN.
-    """
+    """Mark the missing values of the columns that had any when fitted."""
     wires = Wires(scope, operator, container)
     model = wires.model
-    if not (isinstance(model.missing_values, float) and np.isnan(model.missing_values)):
-        raise ConversionFailed(
-            f"a missing value must be NaN to a MissingIndicator, it is {model.missing_values}",
-            hint="Fit it with missing_values=nan.",
-            expected="nan",
-            found=str(model.missing_values),
-        )
     marks = wires.cast(wires.node("IsNaN", wires.matrix()), INT64)
     wires.cast(wires.columns(marks, model.features_), BOOL, out=wires.output(0))
 
 
 def write_isotonic(scope: Any, operator: Any, container: Any) -> None:
-    """Write the line through the points of an isotonic regression.
-
-    Raises:
-        ConversionFailed: when rows outside of the points are to fail.
-    """
+    """Write the line through the points of an isotonic regression."""
     wires = ExactWires(scope, operator, container)
     model = wires.model
     column = wires.matrix()
     known = np.asarray(model.X_thresholds_, dtype=np.float64)
     value = wires.interpolated(column, known, np.asarray(model.y_thresholds_))
-    if model.out_of_bounds == "raise":
-        raise ConversionFailed(
-            "an isotonic regression must answer every row, this one fails outside its range",
-            hint="Set out_of_bounds to 'clip' or 'nan' before saving it.",
-            expected="clip or nan",
-            found="raise",
-        )
     if model.out_of_bounds == "nan":
         below = wires.node("Less", column, wires.number(known[0]))
         above = wires.node("Greater", column, wires.number(known[-1]))
@@ -134,21 +111,9 @@ def _share(wires: ExactWires, column: str, known: Array, shares: Array, *, norma
 
 
 def write_splines(scope: Any, operator: Any, container: Any) -> None:
-    """Write B-splines as the polynomials between their knots.
-
-    Raises:
-        ConversionFailed: when rows outside the knots are neither held nor carried on.
-    """
+    """Write B-splines as the polynomials between their knots."""
     wires = ExactWires(scope, operator, container)
     model = wires.model
-    if model.extrapolation not in ("constant", "continue"):
-        raise ConversionFailed(
-            "splines convert where rows outside the knots are held constant or carried on, "
-            f"here they are {model.extrapolation}",
-            hint="Fit the SplineTransformer with extrapolation='constant'.",
-            expected="constant or continue",
-            found=model.extrapolation,
-        )
     matrix = wires.matrix()
     blocks = [
         _splines(wires, wires.columns(matrix, [index]), model, spline)

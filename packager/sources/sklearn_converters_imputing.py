@@ -5,22 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model._base import LinearModel
 
 from edge_runtime.contract.tensors import Array
-from packager.errors import ConversionFailed
 from packager.sources.sklearn_exact import ExactWires
 
 
 def write_imputations(scope: Any, operator: Any, container: Any) -> None:
-    """Write the rounds of an IterativeImputer whose models are linear.
-
-    Raises:
-        ConversionFailed: when they are not, draw at random, or a missing value is not NaN.
-    """
+    """Write the rounds of an IterativeImputer whose models are linear."""
     wires = ExactWires(scope, operator, container)
     model = wires.model
-    _require_form(model)
     matrix = wires.matrix()
     start = np.asarray(model.initial_imputer_.statistics_, dtype=np.float64)
     kept = np.flatnonzero(~np.isnan(start))
@@ -59,48 +52,14 @@ def _weights(step: Any, width: int) -> Array:
     return weights
 
 
-def _require_form(model: Any) -> None:
-    other = next(
-        (
-            type(step.estimator).__name__
-            for step in model.imputation_sequence_
-            if not isinstance(step.estimator, LinearModel)
-        ),
-        None,
-    )
-    nan = isinstance(model.missing_values, float) and np.isnan(model.missing_values)
-    if other is None and nan and not model.sample_posterior:
-        return
-    found = other or ("random draws" if nan else f"missing values as {model.missing_values}")
-    raise ConversionFailed(
-        f"an IterativeImputer converts with linear models and NaN as missing, this has {found}",
-        hint="Fit it with BayesianRidge and sample_posterior=False.",
-        expected="linear models",
-        found=found,
-    )
-
-
 def write_nearest_means(scope: Any, operator: Any, container: Any) -> None:
     """Write a KNNImputer: the mean of the nearest known rows that have a value.
 
     Distances are over the columns that both rows have, scaled up to all of them (J. Dixon,
     IEEE Transactions on Systems, Man, and Cybernetics 1979).
-
-    Raises:
-        ConversionFailed: when distances or weights are of another kind.
     """
     wires = ExactWires(scope, operator, container)
     model = wires.model
-    plain = model.metric == "nan_euclidean" and model.weights == "uniform"
-    nan = isinstance(model.missing_values, float) and np.isnan(model.missing_values)
-    if not (plain and nan):
-        raise ConversionFailed(
-            "a KNNImputer converts with NaN as missing, uniform weights and its own metric, "
-            f"this has {model.missing_values}, {model.weights} and {model.metric}",
-            hint="Fit it with weights='uniform', metric='nan_euclidean', missing_values=nan.",
-            expected="nan, uniform, nan_euclidean",
-            found=[str(model.missing_values), str(model.weights), str(model.metric)],
-        )
     known = np.asarray(model._fit_X, dtype=np.float64)
     matrix = wires.matrix()
     absent = wires.node("IsNaN", matrix)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.contract.tensors import Array
-from packager.errors import ConversionFailed
 from packager.sources.sklearn_converters_linear import write_affine
 from packager.sources.sklearn_exact import ExactWires
 
@@ -57,15 +56,9 @@ def write_nystroem(scope: Any, operator: Any, container: Any) -> None:
 
 
 def write_label_propagation(scope: Any, operator: Any, container: Any) -> None:
-    """Write semi-supervised classes: the known rows' shares, weighed by the RBF kernel.
-
-    Raises:
-        ConversionFailed: when the kernel is another one.
-    """
+    """Write semi-supervised classes: the known rows' shares, weighed by the RBF kernel."""
     wires = ExactWires(scope, operator, container)
     model = wires.model
-    if model.kernel != "rbf":
-        raise _no_kernel(model)
     squares = wires.squared_distances(wires.matrix(), np.asarray(model.X_, dtype=np.float64))
     weights = wires.node("Exp", wires.scaled(squares, -model.gamma))
     votes = wires.node("MatMul", weights, wires.number(model.label_distributions_))
@@ -90,19 +83,7 @@ def _kernel(wires: ExactWires, known: Array, model: Any) -> str:
     if model.kernel in ("poly", "polynomial"):
         degree = _DEGREE if model.degree is None else model.degree
         return wires.node("Pow", inner, wires.number(degree))
-    if model.kernel == "sigmoid":
-        return wires.node("Tanh", inner)
-    raise _no_kernel(model)
-
-
-def _no_kernel(model: Any) -> ConversionFailed:
-    kernel = model.kernel if isinstance(model.kernel, str) else "a function of its own"
-    return ConversionFailed(
-        f"the kernel of the {type(model).__name__} must have a form in ONNX, {kernel} has none",
-        hint="Use the rbf kernel, or export the model to ONNX yourself.",
-        expected="rbf",
-        found=kernel,
-    )
+    return wires.node("Tanh", inner)
 
 
 def write_random_features(scope: Any, operator: Any, container: Any) -> None:

@@ -6,12 +6,30 @@ import warnings
 from typing import Any
 
 import numpy as np
+from sklearn.cluster import FeatureAgglomeration
+from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical, PLSRegression
+from sklearn.decomposition import FactorAnalysis, FastICA, MiniBatchSparsePCA, SparsePCA
+from sklearn.multioutput import RegressorChain
+from sklearn.random_projection import SparseRandomProjection
 
 from edge_runtime.contract.tensors import Array
-from packager.errors import ConversionFailed
 from packager.sources.sklearn_exact import ExactWires
 from packager.sources.sklearn_wires import INT64, Wires
 
+# Whose answers are linear, as long as what they are made of is.
+AFFINE = (
+    CCA,
+    FactorAnalysis,
+    FastICA,
+    FeatureAgglomeration,
+    MiniBatchSparsePCA,
+    PLSCanonical,
+    PLSRegression,
+    PLSSVD,
+    RegressorChain,
+    SparsePCA,
+    SparseRandomProjection,
+)
 _CHECKS = 16
 _CLOSE = 1e-7
 
@@ -27,26 +45,21 @@ def write_affine(scope: Any, operator: Any, container: Any) -> None:
 def affine_form(model: Any) -> tuple[Array, Array, Array]:
     """Return the centre, the weights and the answer at the centre of a linear estimator.
 
-    The weights are what the answer gains with one step along each column; that it is linear
-    everywhere is checked on other rows.
-
-    Raises:
-        ConversionFailed: when it is not linear.
+    The weights are what the answer gains with one step along each column.
     """
     centre = _centre(model)
     base = _answers(model, centre[None])
     weights = _answers(model, centre + np.eye(len(centre))) - base
+    return centre, weights, base
+
+
+def is_linear(model: Any) -> bool:
+    """Tell whether an estimator's linear form holds on rows elsewhere."""
+    centre, weights, base = affine_form(model)
     steps = np.random.default_rng(0).normal(size=(_CHECKS, len(centre))) * 10
     told, found = _answers(model, centre + steps), steps @ weights + base
-    if not np.allclose(told, found, rtol=_CLOSE, atol=_CLOSE * float(np.abs(told).max())):
-        raise ConversionFailed(
-            f"this {type(model).__name__} must be linear in its columns, and is not: what it "
-            "is made of decides",
-            hint="Make it of linear parts, or export the model to ONNX yourself.",
-            expected="a linear function",
-            found=type(model).__name__,
-        )
-    return centre, weights, base
+    close = _CLOSE * float(np.abs(told).max())
+    return bool(np.allclose(told, found, rtol=_CLOSE, atol=close))
 
 
 def _centre(model: Any) -> Array:
@@ -68,20 +81,9 @@ def _answers(model: Any, rows: Array) -> Array:
 
 
 def write_selection(scope: Any, operator: Any, container: Any) -> None:
-    """Take the columns that a selector keeps.
-
-    Raises:
-        ConversionFailed: when it keeps none.
-    """
+    """Take the columns that a selector keeps."""
     wires = Wires(scope, operator, container)
     kept = wires.model.get_support(indices=True)
-    if not len(kept):
-        raise ConversionFailed(
-            f"the {type(wires.model).__name__} must keep a column, it keeps none",
-            hint="Let it select at least one column, and fit the model again.",
-            expected="at least one column",
-            found=0,
-        )
     names = [value.full_name for value in operator.inputs]
     matrix = names[0] if len(names) == 1 else wires.node("Concat", *names, axis=1)
     kept = wires.number(kept, INT64)

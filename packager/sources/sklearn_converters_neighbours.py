@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.contract.tensors import Array
-from packager.errors import ConversionFailed
 from packager.sources.sklearn_exact import ExactWires
 
 # scikit-learn's trees take models of at most so many columns; wider ones it multiplies out.
@@ -15,11 +14,7 @@ _FEW_COLUMNS = 15
 
 
 def write_nearest(scope: Any, operator: Any, container: Any) -> None:
-    """Write a row of the graph of neighbours: distances or ones at the nearest known rows.
-
-    Raises:
-        ConversionFailed: when distances are not euclidean.
-    """
+    """Write a row of the graph of neighbours: distances or ones at the nearest known rows."""
     wires = ExactWires(scope, operator, container)
     model = wires.model
     squares = _squares(wires)
@@ -52,23 +47,11 @@ def write_mean_within(scope: Any, operator: Any, container: Any) -> None:
 
 
 def write_votes_within(scope: Any, operator: Any, container: Any) -> None:
-    """Write the vote of the known rows within the radius.
-
-    Raises:
-        ConversionFailed: when a row without a neighbour is to fail.
-    """
+    """Write the vote of the known rows within the radius."""
     wires = ExactWires(scope, operator, container)
     model = wires.model
     classes = np.asarray(model.classes_)
-    outlier = None if model.outlier_label_ is None else np.ravel(model.outlier_label_)[0]
-    if outlier is None or outlier not in classes.tolist():
-        raise ConversionFailed(
-            "every row must get one of the model's classes, one without a neighbour gets "
-            f"{'an error' if outlier is None else repr(outlier)}",
-            hint="Fit the model with outlier_label='most_frequent'.",
-            expected="a class",
-            found=str(outlier),
-        )
+    outlier = np.ravel(model.outlier_label_)[0]
     marks = np.eye(len(classes))
     votes = wires.node("MatMul", _weights(wires), wires.number(marks[np.asarray(model._y)]))
     total = wires.row_sums(votes)
@@ -80,19 +63,8 @@ def write_votes_within(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _weights(wires: ExactWires) -> str:
-    """Return what each known row counts: 1 within the radius, or the inverse of its distance.
-
-    Raises:
-        ConversionFailed: when the weights are a function of the user's own.
-    """
+    """Return what each row within the radius counts: 1, or the inverse of its distance."""
     model = wires.model
-    if model.weights not in ("uniform", "distance"):
-        raise ConversionFailed(
-            "the weights of neighbours must have a form in ONNX, a function has none",
-            hint="Fit the model with weights='uniform' or 'distance'.",
-            expected="uniform or distance",
-            found="a function",
-        )
     squares = _squares(wires)
     zero, one = wires.number(0.0), wires.number(1.0)
     inside = wires.node("LessOrEqual", squares, wires.number(model.radius**2))
@@ -113,13 +85,6 @@ def _squares(wires: ExactWires) -> str:
     A known row on the edge of a radius is then on the same side of it.
     """
     model = wires.model
-    if model.effective_metric_ != "euclidean":
-        raise ConversionFailed(
-            f"neighbours must be by euclidean distance, these are by {model.effective_metric_}",
-            hint="Fit the model with the euclidean metric.",
-            expected="euclidean",
-            found=str(model.effective_metric_),
-        )
     matrix, known = wires.matrix(), _known(model)
     if known.shape[1] > _FEW_COLUMNS:
         return wires.squared_distances(matrix, known)

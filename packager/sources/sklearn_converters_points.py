@@ -9,7 +9,6 @@ from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.multiclass import _ConstantPredictor
 
 from edge_runtime.contract.tensors import Array
-from packager.errors import ConversionFailed
 from packager.sources.sklearn_exact import ExactWires
 from packager.sources.sklearn_wires import INT64
 
@@ -62,19 +61,9 @@ def write_nearest_centroid(scope: Any, operator: Any, container: Any) -> None:
     With equal priors the label is by plain distance, as scikit-learn has it; the shares, and
     with unequal priors the label too, are by distance in units of the spread within classes
     (T. Hastie et al., The Elements of Statistical Learning, eq. 18.2).
-
-    Raises:
-        ConversionFailed: when the distance is not the euclidean one.
     """
     wires = ExactWires(scope, operator, container)
     model = wires.model
-    if model.metric != "euclidean":
-        raise ConversionFailed(
-            f"a nearest centroid must be by euclidean distance, this is by {model.metric}",
-            hint="Fit it with metric='euclidean', or export the model to ONNX yourself.",
-            expected="euclidean",
-            found=model.metric,
-        )
     classes, centroids = np.asarray(model.classes_), np.asarray(model.centroids_)
     matrix = wires.matrix()
     plain = wires.squared_distances(matrix, centroids)
@@ -99,11 +88,7 @@ def _first_least(wires: ExactWires, squares: str) -> str:
 
 
 def write_output_code(scope: Any, operator: Any, container: Any) -> None:
-    """Write error-correcting codes of linear classifiers: the nearest code names the class.
-
-    Raises:
-        ConversionFailed: when the classifiers are not linear.
-    """
+    """Write error-correcting codes of linear classifiers: the nearest code names the class."""
     wires = ExactWires(scope, operator, container)
     model = wires.model
     linear = [_linear(part, model.n_features_in_) for part in model.estimators_]
@@ -119,14 +104,12 @@ def _linear(part: Any, features: int) -> tuple[Array, Array]:
     """Return the weights and the offset of one bit of a code."""
     if isinstance(part, _ConstantPredictor):
         return np.zeros((1, features)), np.ravel(part.y_).astype(np.float64)
-    if isinstance(part, LinearClassifierMixin):
-        return np.asarray(part.coef_), np.asarray(part.intercept_)
-    raise ConversionFailed(
-        f"output codes convert for linear classifiers, not for {type(part).__name__}",
-        hint="Use a linear classifier inside, or OneVsRestClassifier around it.",
-        expected="a linear classifier",
-        found=type(part).__name__,
-    )
+    return np.asarray(part.coef_), np.asarray(part.intercept_)
+
+
+def linear_bit(part: Any) -> bool:
+    """Tell whether one bit of a code is a linear function of the row, or the same for all."""
+    return isinstance(part, (LinearClassifierMixin, _ConstantPredictor))
 
 
 def write_elliptic(scope: Any, operator: Any, container: Any) -> None:

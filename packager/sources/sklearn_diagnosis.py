@@ -13,6 +13,7 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
 )
 
+from packager.sources.booster_trees import SLOWER, library_of
 from packager.sources.sklearn_parts import every_part
 
 _BOOSTED = (
@@ -60,6 +61,8 @@ def _entry(path: str, part: Any, mended: str, refused: str) -> dict[str, str]:
         verdict, why = "repaired", mended
     elif isinstance(part, _BOOSTED):
         verdict, why = "slower", _SLOWER
+    elif slower := SLOWER.get(library_of(part) or ""):
+        verdict, why = "slower", slower
     else:
         verdict, why = "converts", ""
     name = part if isinstance(part, str) else type(part).__name__

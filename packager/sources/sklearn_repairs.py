@@ -18,6 +18,7 @@ from sklearn.pipeline import Pipeline
 from packager.errors import ConversionFailed
 from packager.sources import sklearn_causes as causes
 from packager.sources.booster_converters import cause_of as booster_cause
+from packager.sources.sklearn_formless import FORMLESS
 from packager.sources.sklearn_inverses import invertible
 from packager.sources.sklearn_parts import every_part, exchanged, exchanged_inside, last_step
 from packager.sources.sklearn_precision import why_double, with_casts
@@ -332,4 +333,5 @@ REFUSALS = (
     ),
     Refusal(_both, "Save the steps before and after it as two models."),
     Refusal(booster_cause, "Train it without this, or export it to ONNX yourself."),
+    *(Refusal(cause, hint) for cause, hint in FORMLESS),
 )

@@ -64,7 +64,7 @@ def decided_by_scores(original: Converter) -> Converter:
         binary = len(wires.model.classes_) == BINARY
         one = wires.columns(scores, [-1]) if binary else scores
         share = _sigmoid if wires.model.loss == "log_loss" else _clipped
-        _show_shares(wires, share(wires, wires.cast(one, DOUBLE)), binary=binary)
+        _show_shares(wires, share(wires, wires.cast(one, DOUBLE)), binary=binary, even=True)
 
     return convert
 
@@ -84,10 +84,10 @@ def _clipped(wires: Wires, score: str) -> str:
     return wires.node("Mul", raised, wires.number([[0.5]], DOUBLE))
 
 
-def _show_shares(wires: Wires, shares: str, *, binary: bool) -> None:
+def _show_shares(wires: Wires, shares: str, *, binary: bool, even: bool) -> None:
     """Write probabilities out of float64 for each class, which need not add up to 1.
 
-    Where all are 0, each class gets the same.
+    Where all are 0, each class gets the same if they are to be ``even``, or they stay 0.
     """
     one = wires.number([[1]], DOUBLE)
     if binary:
@@ -95,12 +95,9 @@ def _show_shares(wires: Wires, shares: str, *, binary: bool) -> None:
     else:
         total = wires.row_sums(shares)
         zero = wires.node("Equal", total, wires.number([[0]], DOUBLE))
-        count = wires.number([[len(wires.model.classes_)]], DOUBLE)
-        shown = wires.node(
-            "Div",
-            wires.node("Where", zero, one, shares),
-            wires.node("Where", zero, count, total),
-        )
+        count = wires.number([[len(wires.model.classes_) if even else 1]], DOUBLE)
+        above = wires.node("Where", zero, one, shares) if even else shares
+        shown = wires.node("Div", above, wires.node("Where", zero, count, total))
     wires.cast(shown, wires.floats, out=wires.output(1))
 
 
@@ -154,7 +151,7 @@ def _write_one_vs_rest(wires: Wires, container: Any) -> None:
         _shown(wires, member, known) for member, known in zip(members, decisions, strict=True)
     ]
     shares = columns[0] if len(columns) == 1 else wires.node("Concat", *columns, axis=1)
-    _show_shares(wires, shares, binary=len(columns) == 1)
+    _show_shares(wires, shares, binary=len(columns) == 1, even=False)
 
 
 def _shown(wires: Wires, member: Any, decision: str) -> str:

@@ -49,8 +49,20 @@ _SPLITTERS = (
     "TimeSeriesSplit",
 )
 
+# They hold the same texts and bytes as the libraries' own files, and open by the same parsers.
+_BOOSTERS = (
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRegressor",
+)
+
 TRUSTED: frozenset[str] = frozenset(
     (
+        *_BOOSTERS,
         "numpy.dtype",
         "numpy.mean",
         "scipy.interpolate._bsplines.BSpline",

@@ -24,6 +24,7 @@ from packager.errors import (
     SourceUntrustedType,
 )
 from packager.graph import legal_names
+from packager.sources.canonical import canonical
 from packager.sources.graph_edit import GraphEdit
 from packager.sources.onnx_model import MAX_MODEL_BYTES
 from packager.sources.opened import Converted
@@ -309,6 +310,7 @@ def _check_operators(graph: onnx.GraphProto) -> None:
 
 def _named(model: onnx.ModelProto, facts: TensorFacts) -> onnx.ModelProto:
     """Give the graph the names and shapes of the facts, and nothing of the author's machine."""
+    canonical(model)
     edit = GraphEdit(model)
     graph = edit.model.graph
     graph.name, graph.doc_string = _GRAPH_NAME, ""

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, TypeVar
 
 from edge_runtime.contract.bundle.digests import sha256_file
-from edge_runtime.contract.tensors import Array, Arrays
 from packager.errors import PickleRefused, SourceUnreadable, SourceUnsupported
-from packager.graph import Description, Graph, MissingProbe
 from packager.sources.child_source import Saved
 from packager.sources.confine import Limits
 from packager.sources.helper_env import Say
 from packager.sources.helper_libraries import is_keras_2
+from packager.sources.mlflow import MARKER, MlflowModel, read_mlflow
+from packager.sources.mlflow_source import Inner, MlflowSource
 from packager.sources.onnx_source import OnnxSource
 from packager.sources.options import SourceOptions
 from packager.sources.sandbox import Sandbox
 from packager.sources.saved import open_with_its_libraries
+from packager.sources.source import Source
 
 T = TypeVar("T")
 
@@ -48,40 +46,6 @@ _SAVED_MODEL = "saved_model.pb"
 _WHOLE_MODULES = frozenset({".pt", ".pth"})
 
 
-class Source(Protocol):
-    """A model before it is a graph; each framework has its own.
-
-    ``describe`` comes first when there are data: they decide how columns enter the graph.
-    """
-
-    def describe(self, kinds: Mapping[str, str] | None = None) -> Description:
-        """Say what it is, and plan its columns for data of these columns and kinds."""
-
-    def graph(self, opset: Mapping[str, int]) -> Graph:
-        """Convert it for these operator sets, by domain."""
-
-    def reference(self, columns: Mapping[str, Array]) -> Arrays | None:
-        """Return its own answers by output name, for raw rows by column name.
-
-        A model of bare tensors takes rows by input name. None where the graph is the source
-        itself, so that nothing can be compared.
-        """
-
-    def missing_probe(self, columns: Mapping[str, Array]) -> tuple[MissingProbe, ...]:
-        """Say what it answers when a column is missing, for some of these rows."""
-
-    def attempt(
-        self, columns: Mapping[str, Array], blocks: Sequence[int]
-    ) -> tuple[NDArray[np.bool_], Arrays]:
-        """Ask it for rows that it may refuse: which it answered, and these answers.
-
-        Asked only where ``reference`` answers. Blocks are rows that are alike.
-        """
-
-    def diagnose(self) -> tuple[Mapping[str, str], ...]:
-        """Say of each step what would become of it: path, class, form, verdict and why."""
-
-
 @dataclass(frozen=True)
 class _Opened:
     """Which file is opened how."""
@@ -89,6 +53,7 @@ class _Opened:
     path: Path
     form: str
     factory: str = ""
+    mlflow: MlflowModel | None = None
 
 
 def _silent(_name: str, _text: str) -> None:
@@ -121,15 +86,17 @@ def open_source(
         HostExtraMissing: when its library is not installed.
         SourceFailed: when the child died, took too long or broke the protocol.
         ConversionFailed: when an ONNX file is too large or not made of tensors.
+
+    A directory of MLflow opens as the model in it, and errors then name that.
     """
     options = options or SourceOptions()
     opened = _opened(path)
     if opened.form == "keras" and not options.allow_version_skew and is_keras_2(opened.path):
         opened = replace(opened, form="tensorflow")
     if opened.form == "pickle" and not options.trust_pickle:
-        raise _pickle(path)
+        raise _pickle(opened.path)
     if opened.form == "onnx":
-        yield _readable(path, OnnxSource)
+        yield _signed(_readable(opened.path, OnnxSource), opened)
         return
     saved = Saved(
         name=path.name,
@@ -144,7 +111,12 @@ def open_source(
         return Sandbox(path.name, limits, readable=readable, python=python)
 
     with ExitStack() as stack:
-        yield open_with_its_libraries(stack, saved, start, say)
+        yield _signed(open_with_its_libraries(stack, saved, start, say), opened)
+
+
+def _signed(source: Inner, opened: _Opened) -> Source:
+    """Hold a model out of a directory of MLflow to its signature."""
+    return source if opened.mlflow is None else MlflowSource(source, opened.mlflow)
 
 
 def _opened(path: Path) -> _Opened:
@@ -155,6 +127,9 @@ def _opened(path: Path) -> _Opened:
     form = FORMS.get(suffix.lower())
     if form is not None and not factory:
         return _Opened(path, form)
+    if (path / MARKER).is_file():
+        model = _readable(path, read_mlflow)
+        return _Opened(model.path, model.form, mlflow=model)
     if (path / _SAVED_MODEL).is_file():
         return _Opened(path, "tensorflow")
     hint = "Save the model in one of these forms."
@@ -205,6 +180,8 @@ def _told(opened: _Opened, options: SourceOptions) -> dict[str, Any]:
 def _digest(path: Path, options: SourceOptions) -> str:
     """Return the digest of a model: of its one file, or of all that make it and their names."""
     files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else []
+    for modules in options.modules:
+        files += sorted(item for item in modules.rglob("*.py") if item.is_file())
     files += [*options.converters, *([options.weights] if options.weights else [])]
     if not files:
         return sha256_file(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -374,7 +376,10 @@ def test_an_objective_of_ones_own_gives_numbers_and_no_classes(
 
 def test_the_doctor_hears_the_same_cause(pickled: Callable[[Any], ChildSource]) -> None:
     (good,) = pickled(xgb().fit(ROWS, TWO)).diagnose()
-    assert (good["verdict"], good["form"]) == ("converts", "TreeEnsembleRegressor, sigmoid")
+    assert (good["verdict"], good["form"]) == ("slower", "TreeEnsembleRegressor, sigmoid")
+    assert "batches of thousands" in good["why"]
+    (even,) = pickled(lgbm("LGBMRegressor").fit(ROWS, AMOUNT)).diagnose()
+    assert (even["verdict"], even["form"]) == ("converts", "TreeEnsembleRegressor")
     (bad,) = pickled(xgb("XGBRegressor", booster="gblinear").fit(ROWS, AMOUNT)).diagnose()
     assert bad["verdict"] == "refused"
     assert "gblinear" in bad["why"]
@@ -459,3 +464,15 @@ def test_a_pickled_booster_needs_trust(tmp_path: Path) -> None:
         pass
     with open_source(path, SourceOptions(trust_pickle=True)) as source:
         assert source.describe().source.kind == "XGBClassifier"
+
+
+def test_a_plain_model_imports_no_booster() -> None:
+    program = (
+        "import sys; from packager.sources import sklearn_graph, sklearn_forms; "
+        "sklearn_forms.register(); "
+        "print(sorted({'xgboost', 'lightgbm', 'catboost', 'onnxmltools'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", program]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -37,7 +37,7 @@ def shown(python, tmp_path_factory) -> Shown:
 
 def test_it_fits_a_terminal(shown):
     lines = shown.out.splitlines()
-    assert len(lines) <= 70
+    assert len(lines) <= 80
     before = lines[: -len(shown.commands)]  # paths may be long
     assert [line for line in before if len(line) > 100] == []
     assert shown.err == ""

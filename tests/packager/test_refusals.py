@@ -30,6 +30,7 @@ OUT_OF_REACH = {
     "execution-provider-missing": "the host opens every graph on the CPU",
     "golden-mismatch": "the host makes golden vectors, the device repeats them",
     "trial-failed": "trials run on the device",
+    "graph-refused": "devices and onnx_model.py raise it; here it becomes source-unreadable",
     "not-installed": "it is about the store",
     "ref-ambiguous": "it is about the store",
     "store-unwritable": "it is about the store",

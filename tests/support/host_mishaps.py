@@ -19,11 +19,11 @@ import sklearn.base
 import skops.io
 from host import LABEL, NUMBERS, cancer
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.decomposition import NMF
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.semi_supervised import LabelPropagation
 
 from edge_runtime.contract import errors as shared
 from edge_runtime.contract.bundle.archive import write_layout
@@ -190,6 +190,16 @@ def a_model_of_an_old_library(scene: Scene) -> str:
         return scene.pickled(model)
 
 
+@brings_about(own.HelperEnvFailed, "must name a Python", "/no/python")
+def a_model_of_another_library_without_a_python_for_it(scene: Scene) -> str:
+    frame = cancer()
+    model = LinearRegression().fit(frame[list(NUMBERS[:-1])], frame[NUMBERS[-1]])
+    scene.patch.setenv("EDGEPACK_PYTHON", "/no/python")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sklearn.base, "__version__", "1.5.2")
+        return scene.pickled(model)
+
+
 class Bomb:
     """Ends whoever opens it."""
 
@@ -202,10 +212,9 @@ def a_pickle_that_ends_its_reader(scene: Scene) -> str:
     return scene.pickled(Bomb())
 
 
-@brings_about(own.ConversionFailed, "a form in ONNX", "LabelPropagation has none")
+@brings_about(own.ConversionFailed, "no exact form in ONNX", "every row")
 def a_model_without_a_form_in_onnx(scene: Scene) -> str:
-    frame = cancer()
-    return scene.pickled(LabelPropagation().fit(frame[list(NUMBERS)], frame[LABEL]))
+    return scene.pickled(NMF(2, max_iter=500).fit(cancer()[list(NUMBERS)]))
 
 
 @brings_about(own.ParityFailed, "held-out rows unlike the source", "probabilities is off by")

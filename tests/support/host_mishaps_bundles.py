@@ -127,7 +127,7 @@ def a_signature_over_other_bytes(scene: Scene) -> str:
     sig = envelope["dsseEnvelope"]["signatures"][0]
     sig["sig"] = sig["sig"][:-8] + ("A" if sig["sig"][-8] != "A" else "B") + sig["sig"][-7:]
     data = json.dumps(envelope).encode()
-    image = bundles.image("x86-64-cpu", [first, replace(signature, data=data), *files])
+    image = bundles.image("x86-64-cpu", [first, replace(signature, content=data), *files])
     bundles.write_bundle(scene.path / "b.oci.tar", [image])
     return f"verify b.oci.tar {scene.trusted()}"
 

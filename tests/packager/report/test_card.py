@@ -43,8 +43,8 @@ def test_it_tells_what_rows_were_made_for_and_what_was_let_pass(make_facts):
     parity = ParityFacts(50, 0, {"p": 2.5e-7}, [], [], [held_out, ties, text])
     told = card(make_facts(parity=parity, repairs=["added the exp"]))
     assert "- It does so on rows made to part the two: 64 of ties.\n" in told
-    assert "- ties: 2 labels differ where the source has a tie.\n" in told
-    assert "- text: 6 refused by the source.\n" in told
+    assert "- ties, labels that differ in a tie: 2.\n" in told
+    assert "- text, refused by the source: 6.\n" in told
     assert "- Repaired in the graph: added the exp.\n" in told
     assert "41.5" not in told  # a card leaves the house
 

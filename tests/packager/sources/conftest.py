@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from converters import as_before
 from sources import saved_estimator
 
 from packager.sources.child_source import ChildSource
@@ -46,3 +47,10 @@ def children(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Children]:
 def opened(children: Children) -> Callable[[Any], ChildSource]:
     """Open a fitted estimator as the child would from a file."""
     return children.open
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_converters() -> Iterator[None]:
+    """Conversions in this process register converters that other tests must not see."""
+    with as_before():
+        yield

@@ -130,7 +130,7 @@ def test_a_file_of_another_version_is_refused_with_both_versions(form: str) -> N
         load(form, saved)
 
     assert (caught.value.values["expected"], caught.value.values["found"]) == (OTHER, installed)
-    assert f"scikit-learn=={OTHER}" in caught.value.hint
+    assert "--allow-version-skew" in caught.value.hint
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, [1, 2], 7, np.zeros(3), LinearRegression])

@@ -1,4 +1,4 @@
-"""What stands in the environment of a file: by its version, by what it imports, never by more."""
+"""What stands in the environment of a file: by its version and imports, and nothing more."""
 
 from __future__ import annotations
 

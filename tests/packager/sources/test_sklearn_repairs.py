@@ -113,6 +113,11 @@ CLASSIFIERS: dict[str, tuple[Any, Any, str]] = {
     ),
     "one line a class": (OneVsRestClassifier(LinearSVC(random_state=0)), WORDS, "decisions"),
     "log loss of two": (SGDClassifier(loss="log_loss", random_state=0), TWO, "scores"),
+    "one tree a class, which all may say no": (
+        OneVsRestClassifier(DecisionTreeClassifier(max_depth=4, random_state=0)),
+        THREE,
+        "",
+    ),
     "one logistic a class": (OneVsRestClassifier(logistic()), THREE, "decisions"),
     "one pair": (OneVsOneClassifier(logistic()), TWO, "pair"),
     "one pair of trees": (

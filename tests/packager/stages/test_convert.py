@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
 import pytest
+import sklearn.base
 import skops.io
 from skl2onnx import to_onnx
 from sklearn import __version__ as installed
@@ -21,12 +24,14 @@ from sources import DEFAULT_OPSET, engine_answers, worst_difference
 from packager.errors import (
     ColumnMissing,
     ConversionFailed,
+    HelperEnvFailed,
     PickleRefused,
     SourceUnreadable,
     SourceUnsupported,
     SourceUntrustedType,
     SourceVersionSkew,
 )
+from packager.sources.helper_env import Say
 from packager.sources.options import SourceOptions
 from packager.stages.convert import open_source
 
@@ -151,6 +156,59 @@ def test_the_child_s_own_errors_come_through_with_their_values(tmp_path: Path) -
 
     assert caught.value.values == {"expected": other, "found": installed}
     json.dumps(caught.value.as_json())
+
+
+def written_by(version: str, path: Path) -> Path:
+    """Let a model's file say that another scikit-learn wrote it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sklearn.base, "__version__", version)
+        return saved(path, ".joblib")
+
+
+def test_a_file_of_another_version_asks_for_an_environment_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written_by("1.5.2", tmp_path)
+    made: list[Sequence[str]] = []
+
+    def unavailable(requirements: Sequence[str], say: Say) -> Path:
+        say("environment", "nothing can be fetched")
+        made.append(requirements)
+        raise HelperEnvFailed("no wheel", hint="Get one.", expected="1.5.2", found=None)
+
+    monkeypatch.setattr("packager.sources.saved.environment", unavailable)
+    said: list[str] = []
+    with (
+        pytest.raises(HelperEnvFailed),
+        open_source(path, TRUSTED, say=lambda *told: said.extend(told)),
+    ):
+        pytest.fail("it opened")
+
+    assert [requirements[0] for requirements in made] == ["scikit-learn==1.5.2"]
+    assert said == ["environment", "nothing can be fetched"]
+    allowed = SourceOptions(trust_pickle=True, allow_version_skew=True)
+    with open_source(path, allowed) as source:
+        assert source.describe().source.versions["scikit-learn"] == installed
+
+
+def test_a_version_that_only_opening_shows_asks_for_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Sequence[str]] = []
+
+    def ours(requirements: Sequence[str], _: Say) -> Path:
+        made.append(requirements)
+        return Path(sys.executable)
+
+    monkeypatch.setattr("packager.sources.saved.environment", ours)
+    monkeypatch.setattr("packager.sources.helper_libraries.versions_inside", lambda *_: {})
+    with (
+        pytest.raises(SourceVersionSkew, match=r"saved by scikit-learn 1\.5\.2"),
+        open_source(written_by("1.5.2", tmp_path), TRUSTED),
+    ):
+        pytest.fail("it opened")
+
+    assert [requirements[0] for requirements in made] == ["scikit-learn==1.5.2"]
 
 
 def test_a_skops_file_with_another_type_is_refused(tmp_path: Path) -> None:
