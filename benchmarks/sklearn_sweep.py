@@ -24,7 +24,7 @@ from sweep_page import Line, page, summary
 from sweep_traps import traps
 from threadpoolctl import threadpool_limits
 
-import packager.sources.sklearn_graph  # noqa: F401 - once, not in every process
+import packager.sources.sklearn.graph  # noqa: F401 - once, not in every process
 
 LIMIT_SECONDS = 120.0
 WORKERS = 2

@@ -22,8 +22,8 @@ from packager.pipeline import opened_source
 from packager.record import Record
 from packager.report.diagnosis import Diagnosis, Reach, Version, diagnosis_text
 from packager.samples import load_samples
+from packager.sources.environments.versions_inside import versions_inside
 from packager.sources.source import Source
-from packager.sources.versions_inside import versions_inside
 from packager.stages.convert import FORMS
 from packager.stages.optimise import optimise
 from packager.target import TargetProfile, list_profiles, load_profile

@@ -28,7 +28,7 @@ from packager.report.facts import BuildFacts, Identity, PackedFacts, report_json
 from packager.report.files import read_report, write_report
 from packager.report.manifest import make_manifest
 from packager.sources.options import SourceOptions
-from packager.sources.processing import Processing, processed
+from packager.sources.processing.source import Processing, processed
 from packager.sources.source import Source
 from packager.stages.convert import open_source
 from packager.stages.pack import target_parts

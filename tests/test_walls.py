@@ -59,7 +59,7 @@ OPEN_DOORS = [
     ("packager/stages/quantize.py", "import onnxruntime.quantization"),
     ("edge_runtime/contract/bundle/signature.py", "import cryptography"),
     ("packager/stages/sign.py", "import cryptography"),
-    ("packager/sources/estimator_file.py", "import pickle"),
+    ("packager/sources/sklearn/file.py", "import pickle"),
 ]
 
 

@@ -10,36 +10,36 @@ from packager.sources.opened import OpenedModel
 
 
 def _estimator(form: str, path: Path, options: Mapping[str, Any]) -> OpenedModel:
-    from packager.sources.booster_trees import library_of
-    from packager.sources.estimator_file import load_estimator
-    from packager.sources.sklearn_model import SklearnModel
+    from packager.sources.boosters.trees import library_of
+    from packager.sources.sklearn.file import load_estimator
+    from packager.sources.sklearn.model import SklearnModel
 
     estimator = load_estimator(form, path, allow_skew=bool(options.get("allow_skew")))
     if step := options.get("from_step"):
-        from packager.sources.sklearn_model import from_step
+        from packager.sources.sklearn.model import from_step
 
         estimator = from_step(estimator, step)
     if library_of(estimator):
-        from packager.sources.booster_model import BoosterModel
+        from packager.sources.boosters.model import BoosterModel
 
         return BoosterModel(estimator)
     return SklearnModel(estimator)
 
 
 def _booster(form: str, path: Path, _: Mapping[str, Any]) -> OpenedModel:
-    from packager.sources.booster_model import open_booster
+    from packager.sources.boosters.model import open_booster
 
     return open_booster(form, path)
 
 
 def _exported(_: str, path: Path, __: Mapping[str, Any]) -> OpenedModel:
-    from packager.sources.torch_model import open_exported
+    from packager.sources.tensors.torch_model import open_exported
 
     return open_exported(path)
 
 
 def _factory(_: str, path: Path, options: Mapping[str, Any]) -> OpenedModel:
-    from packager.sources.torch_model import open_factory
+    from packager.sources.tensors.torch_model import open_factory
 
     weights = options.get("weights")
     weights = Path(weights) if weights else None
@@ -47,13 +47,13 @@ def _factory(_: str, path: Path, options: Mapping[str, Any]) -> OpenedModel:
 
 
 def _keras(_: str, path: Path, options: Mapping[str, Any]) -> OpenedModel:
-    from packager.sources.keras_model import open_keras
+    from packager.sources.tensors.keras_model import open_keras
 
     return open_keras(path, options.get("modules", ()))
 
 
 def _tensorflow(_: str, path: Path, __: Mapping[str, Any]) -> OpenedModel:
-    from packager.sources.tf_model import open_tensorflow
+    from packager.sources.tensors.tf_model import open_tensorflow
 
     return open_tensorflow(path)
 

@@ -10,11 +10,11 @@ from edge_runtime.contract.strictjson import Fields
 from packager.errors import SourceFailed, SourceUnreadable, SourceVersionSkew
 from packager.sources.child_source import ChildSource, Saved
 from packager.sources.column_source import ColumnSource
-from packager.sources.helper_env import Say, environment
-from packager.sources.helper_libraries import libraries_for, with_scikit_learn
+from packager.sources.environments.helper_env import Say, environment
+from packager.sources.environments.helper_libraries import libraries_for, with_scikit_learn
+from packager.sources.environments.versions_inside import modules_inside
 from packager.sources.sandbox import CrashError, Sandbox
 from packager.sources.tensor_source import TensorSource
-from packager.sources.versions_inside import modules_inside
 
 
 def open_with_its_libraries(

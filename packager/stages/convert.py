@@ -13,8 +13,8 @@ from edge_runtime.contract.bundle.digests import sha256_file
 from packager.errors import PickleRefused, SourceUnreadable, SourceUnsupported
 from packager.sources.child_source import Saved
 from packager.sources.confine import Limits
-from packager.sources.helper_env import Say
-from packager.sources.helper_libraries import is_keras_2
+from packager.sources.environments.helper_env import Say
+from packager.sources.environments.helper_libraries import is_keras_2
 from packager.sources.mlflow import MARKER, MlflowModel, read_mlflow
 from packager.sources.mlflow_source import Inner, MlflowSource
 from packager.sources.onnx_source import OnnxSource

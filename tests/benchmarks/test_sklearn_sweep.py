@@ -19,7 +19,7 @@ from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common._registration import _converter_pool, register_converter
 from sklearn.preprocessing import StandardScaler
 
-from packager.sources.sklearn_wires import Wires
+from packager.sources.sklearn.wires import Wires
 
 WORDS = {"agrees", "refused", "silently wrong", "not applicable"}
 

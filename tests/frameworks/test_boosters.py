@@ -468,8 +468,7 @@ def test_a_pickled_booster_needs_trust(tmp_path: Path) -> None:
 
 def test_a_plain_model_imports_no_booster() -> None:
     program = (
-        "import sys; from packager.sources import sklearn_graph, sklearn_forms; "
-        "sklearn_forms.register(); "
+        "import sys; from packager.sources.sklearn import forms; forms.register(); "
         "print(sorted({'xgboost', 'lightgbm', 'catboost', 'onnxmltools'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", program]

@@ -11,7 +11,7 @@ import host
 import pytest
 from sources import DEFAULT_OPSET, engine_answers, worst_difference
 
-from packager.sources.helper_libraries import (
+from packager.sources.environments.helper_libraries import (
     OLDEST_SCIKIT_LEARN,
     installed,
     with_scikit_learn,

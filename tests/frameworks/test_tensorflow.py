@@ -17,10 +17,10 @@ from packager.errors import (
     SourceUntrustedType,
 )
 from packager.sources.child_source import ChildSource, Saved
-from packager.sources.helper_libraries import is_keras_2, libraries_for
+from packager.sources.environments.helper_libraries import is_keras_2, libraries_for
+from packager.sources.environments.versions_inside import versions_inside
 from packager.sources.sandbox import Sandbox
 from packager.sources.saved import open_saved
-from packager.sources.versions_inside import versions_inside
 from packager.stages.convert import open_source
 
 MODELS = """

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from packager.sources.helper_env import CACHE, environment
+from packager.sources.environments.helper_env import CACHE, environment
 
 
 def kept() -> dict[str, str]:

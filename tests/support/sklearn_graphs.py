@@ -13,7 +13,7 @@ from sources import DEFAULT_OPSET, kinds_of, raw
 from edge_runtime.contract.columns import assemble
 from edge_runtime.contract.tensors import Arrays
 from edge_runtime.engine.session import SessionPlan, open_session
-from packager.sources.sklearn_model import SklearnModel
+from packager.sources.sklearn.model import SklearnModel
 
 
 @dataclass(frozen=True)

@@ -292,7 +292,7 @@ def test_a_model_that_points_to_files_outside_is_refused(tmp_path: Path) -> None
     graph = onnx.helper.make_graph([], "g", [], [], [tensor])
     evil = onnx.helper.make_model(graph).SerializeToString()
 
-    lies = "import packager.sources.sklearn_graph as g; g.convert = lambda *_: Converted"
+    lies = "import packager.sources.sklearn.graph as g; g.convert = lambda *_: Converted"
     lies = f"from packager.sources.opened import Converted; {lies}"
     for answer in (evil, evil[:-3], b"", b"no model"):
         code = f"{lies}({answer!r})"

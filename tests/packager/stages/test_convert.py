@@ -31,7 +31,7 @@ from packager.errors import (
     SourceUntrustedType,
     SourceVersionSkew,
 )
-from packager.sources.helper_env import Say
+from packager.sources.environments.helper_env import Say
 from packager.sources.options import SourceOptions
 from packager.stages.convert import open_source
 
@@ -201,7 +201,9 @@ def test_a_version_that_only_opening_shows_asks_for_it_once(
         return Path(sys.executable)
 
     monkeypatch.setattr("packager.sources.saved.environment", ours)
-    monkeypatch.setattr("packager.sources.helper_libraries.versions_inside", lambda *_: {})
+    monkeypatch.setattr(
+        "packager.sources.environments.helper_libraries.versions_inside", lambda *_: {}
+    )
     with (
         pytest.raises(SourceVersionSkew, match=r"saved by scikit-learn 1\.5\.2"),
         open_source(written_by("1.5.2", tmp_path), TRUSTED),
@@ -225,7 +227,7 @@ def test_a_model_without_a_form_in_onnx_is_refused_by_name(tmp_path: Path) -> No
 
     with open_source(path, TRUSTED) as source:
         source.describe(dict.fromkeys(ROWS, "float"))
-        with pytest.raises(ConversionFailed, match=r"_nmf\.NMF has none"):
+        with pytest.raises(ConversionFailed, match=r"NMF has no exact form"):
             source.graph(DEFAULT_OPSET)
 
 

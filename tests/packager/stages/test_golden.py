@@ -24,7 +24,7 @@ from packager.answers import label_margins, row_count
 from packager.errors import NoGoldenRows, ReplayMismatch
 from packager.graph import Graph, SourceFacts
 from packager.record import Record
-from packager.sources.image_input import image_input
+from packager.sources.processing.image_input import image_input
 from packager.stages.golden import MEDIANS, NUDGE, POOL, ROWS, GoldenVectors, make_golden
 from packager.stages.quantize import quantize
 from packager.synthetic import draw_rows

@@ -1,0 +1,1 @@
+"""Gradient boosters of other libraries: XGBoost, LightGBM and CatBoost."""

@@ -1,0 +1,1 @@
+"""Which libraries wrote a file, and environments that have them."""

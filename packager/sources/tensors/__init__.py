@@ -1,0 +1,1 @@
+"""Models of bare tensors: PyTorch, Keras and TensorFlow."""
