@@ -75,7 +75,10 @@ def open_saved(sandbox: Sandbox, saved: Saved) -> ChildSource:
 def _unreadable(name: str, crash: CrashError) -> SourceUnreadable:
     hint = "Save the model again with the library versions that are installed here."
     if crash.kind in {"ModuleNotFoundError", "ImportError", "AttributeError"}:
-        hint = "Install the library that the model was made with beside the packager."
+        hint = (
+            "Name the directory of your own modules with --path, or install the library that "
+            "the model was made with beside the packager."
+        )
     return SourceUnreadable(
         f"{name} cannot be opened as a model: {crash}",
         hint=hint,

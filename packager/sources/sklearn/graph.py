@@ -85,7 +85,7 @@ def _without_form(told: str) -> ConversionFailed:
     part = found.group(1) if found else told
     return ConversionFailed(
         f"every part of the model must have a form in ONNX, {part} has none",
-        hint="Replace this part, or export the model to ONNX yourself.",
+        hint="Replace this part, or register a converter for it: --converter FILE",
         expected="a form in ONNX",
         found=part,
     )
