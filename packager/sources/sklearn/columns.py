@@ -116,7 +116,8 @@ def _documents(model: Any, kinds: Mapping[str, str] | None) -> Plan:
     """Plan a model that reads one text a row, which the vectorizer at its head takes."""
     if not learned_columns(model, range(1)):
         raise ConversionFailed(
-            f"the {type(model).__name__} does not say how many features it takes",
+            f"the {type(model).__name__} takes rows that are neither columns of a table nor "
+            "one text each, but lists, dictionaries or images",
             hint="Save a model whose first step was fitted on columns or on a list of texts.",
             expected="n_features_in_ or a text vectorizer",
             found=type(model).__name__,

@@ -186,7 +186,7 @@ def test_a_model_that_does_not_say_what_it_reads_is_refused() -> None:
     model = StandardScaler().fit(np.ones((3, 2)))
     del model.n_features_in_
 
-    with pytest.raises(ConversionFailed, match="does not say how many features"):
+    with pytest.raises(ConversionFailed, match="neither columns of a table nor one text"):
         plan_columns(model, None)
 
 
