@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,8 @@ def rewritten(saved: bytes, *changes: tuple[str, str]) -> bytes:
 def test_the_allow_list_names_only_things_that_exist() -> None:
     of_older_versions = {"sklearn.compose._column_transformer._RemainderColsList"}
     for name in sorted(TRUSTED - of_older_versions):
+        if find_spec(name.partition(".")[0]) is None:
+            continue  # a booster's library; tests/frameworks opens its files
         module, _, attribute = name.rpartition(".")
         assert hasattr(__import__(module, fromlist=[attribute]), attribute), name
 
