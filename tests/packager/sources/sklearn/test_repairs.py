@@ -100,7 +100,7 @@ CLASSIFIERS: dict[str, tuple[Any, Any, str]] = {
         "scores",
     ),
     "log loss that saturates": (
-        make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss", alpha=1e-9)),
+        make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss", alpha=1e-7)),
         WORDS,
         "scores",
     ),
