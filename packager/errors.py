@@ -42,7 +42,7 @@ class SourceUnsupported(InputError):
 
 
 class SourceUntrustedType(InputError):
-    """A skops file names a type outside the allow-list."""
+    """A file names a type outside the allow-list, or holds what would run code."""
 
     code = "source-untrusted-type"
 

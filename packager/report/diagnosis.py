@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from edge_runtime.contract.errors import EdgepackError
@@ -127,7 +127,7 @@ def _block(title: str, body: str | Sequence[str]) -> str:
 
 
 def _versions(versions: Sequence[Version]) -> str:
-    rows = [(one.library, one.inside, one.here) for one in versions]
+    rows = [astuple(version) for version in versions]
     return table(rows, ("", "in the file", "here")) if rows else ""
 
 

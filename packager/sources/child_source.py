@@ -173,7 +173,7 @@ class ChildSource(ABC):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     @abstractmethod
-    def missing_probe(self, _columns: Mapping[str, Array]) -> tuple[MissingProbe, ...]:
+    def missing_probe(self, columns: Mapping[str, Array]) -> tuple[MissingProbe, ...]:
         """Ask the model for a few of these rows with one column missing, column by column.
 
         Raises:

@@ -23,13 +23,13 @@ PROBE_ROWS = 8
 class ColumnSource(ChildSource):
     """A model whose fitted parts say what its columns are."""
 
-    def missing_probe(self, _columns: Mapping[str, Array]) -> tuple[MissingProbe, ...]:
+    def missing_probe(self, columns: Mapping[str, Array]) -> tuple[MissingProbe, ...]:
         """Ask the model for a few of these rows with one column missing, column by column.
 
         Raises:
             ColumnMissing: when a column of the plan is not there.
         """
-        rows = self._rows(_columns)
+        rows = self._rows(columns)
         count = len(next(iter(rows.values())))
         few = np.unique(np.linspace(0, count - 1, PROBE_ROWS).astype(np.int64))
         rows = {name: values[few] for name, values in rows.items()}

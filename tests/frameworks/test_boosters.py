@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -66,30 +66,6 @@ def lgbm(kind: str = "LGBMClassifier", **options: Any) -> Any:
 def cat(kind: str = "CatBoostClassifier", **options: Any) -> Any:
     quiet = {"verbose": 0, "allow_writing_files": False}
     return getattr(catboost, kind)(iterations=TREES, depth=4, **quiet, **options)
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("boosters")
-
-
-@pytest.fixture(scope="module")
-def children(directory: Path) -> Iterator[Children]:
-    """One child for many models."""
-    with Children([directory]) as children:
-        yield children
-
-
-@pytest.fixture
-def pickled(children: Children, directory: Path) -> Callable[[Any], ChildSource]:
-    """Open a model from a pickle of it."""
-
-    def opened(model: Any) -> ChildSource:
-        path = directory / f"{len(list(directory.iterdir()))}.joblib"
-        joblib.dump(model, path)
-        return children.open(path, "pickle")
-
-    return opened
 
 
 def converted(source: ChildSource, table: pd.DataFrame = HELD_OUT) -> Graph:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +18,6 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sources import convert, engine_answers, raw, worst_difference
-from tensor_models import Children
 
 from packager.errors import ConversionFailed
 from packager.sources.child_source import ChildSource
@@ -65,30 +62,6 @@ REGRESSORS: dict[str, Callable[[], Any]] = {
 LIBRARIES = list(CLASSIFIERS)
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pipelines")
-
-
-@pytest.fixture(scope="module")
-def children(directory: Path) -> Iterator[Children]:
-    """One child for many models."""
-    with Children([directory]) as children:
-        yield children
-
-
-@pytest.fixture
-def opened(children: Children, directory: Path) -> Callable[[Any], ChildSource]:
-    """Open a pipeline from a pickle of it."""
-
-    def from_pickle(model: Any) -> ChildSource:
-        path = directory / f"{len(list(directory.iterdir()))}.joblib"
-        joblib.dump(model, path)
-        return children.open(path, "pickle")
-
-    return from_pickle
-
-
 def agree(source: ChildSource, rows: pd.DataFrame = HELD_OUT) -> None:
     """Require the graph's answers to be the source's, on rows that it never saw."""
     graph = convert(source, rows).accepting_missing(list(rows))
@@ -109,60 +82,60 @@ def prepared(last: Any) -> Pipeline:
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_after_imputers_scalers_and_encoders(
-    opened: Callable[[Any], ChildSource], library: str
+    pickled: Callable[[Any], ChildSource], library: str
 ) -> None:
-    agree(opened(prepared(CLASSIFIERS[library]()).fit(ROWS, THREE)))
-    agree(opened(prepared(REGRESSORS[library]()).fit(ROWS, SCORE)))
+    agree(pickled(prepared(CLASSIFIERS[library]()).fit(ROWS, THREE)))
+    agree(pickled(prepared(REGRESSORS[library]()).fit(ROWS, SCORE)))
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_scaler_moves_no_row_over_a_threshold(
-    opened: Callable[[Any], ChildSource], library: str
+    pickled: Callable[[Any], ChildSource], library: str
 ) -> None:
     """Rows of few values meet the thresholds of a scaled column again and again."""
     rows = ROWS[NUMBERS].round()
     model = make_pipeline(StandardScaler(), CLASSIFIERS[library]()).fit(rows, THREE)
-    agree(opened(model), pd.concat([rows, HELD_OUT[NUMBERS].round(), rows + 0.5]))
+    agree(pickled(model), pd.concat([rows, HELD_OUT[NUMBERS].round(), rows + 0.5]))
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_in_searches_inside_and_outside(
-    opened: Callable[[Any], ChildSource], library: str
+    pickled: Callable[[Any], ChildSource], library: str
 ) -> None:
     inside = GridSearchCV(CLASSIFIERS[library](), {"learning_rate": [0.1, 0.4]}, cv=2)
-    agree(opened(prepared(inside).fit(ROWS, TWO)))
+    agree(pickled(prepared(inside).fit(ROWS, TWO)))
     outside = GridSearchCV(prepared(CLASSIFIERS[library]()), {}, cv=2)
-    agree(opened(outside.fit(ROWS, TWO)))
+    agree(pickled(outside.fit(ROWS, TWO)))
     alone = GridSearchCV(CLASSIFIERS[library](), {"learning_rate": [0.1, 0.4]}, cv=2)
-    agree(opened(alone.fit(ROWS[NUMBERS].to_numpy(), TWO)), HELD_OUT[NUMBERS])
+    agree(pickled(alone.fit(ROWS[NUMBERS].to_numpy(), TWO)), HELD_OUT[NUMBERS])
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_calibrated_and_one_against_the_rest(
-    opened: Callable[[Any], ChildSource], library: str
+    pickled: Callable[[Any], ChildSource], library: str
 ) -> None:
     calibrated = CalibratedClassifierCV(CLASSIFIERS[library](), cv=2)
-    agree(opened(prepared(calibrated).fit(ROWS, TWO)))
+    agree(pickled(prepared(calibrated).fit(ROWS, TWO)))
     rest = OneVsRestClassifier(CLASSIFIERS[library]())
-    agree(opened(prepared(rest).fit(ROWS, THREE)))
+    agree(pickled(prepared(rest).fit(ROWS, THREE)))
 
 
 def test_several_libraries_vote_and_stand_on_each_other(
-    opened: Callable[[Any], ChildSource],
+    pickled: Callable[[Any], ChildSource],
 ) -> None:
     members = [(library, CLASSIFIERS[library]()) for library in ("xgboost", "lightgbm")]
-    agree(opened(prepared(VotingClassifier(members, voting="soft")).fit(ROWS, THREE)))
+    agree(pickled(prepared(VotingClassifier(members, voting="soft")).fit(ROWS, THREE)))
     stacked = StackingClassifier(members, LogisticRegression(), cv=2)
-    agree(opened(prepared(stacked).fit(ROWS, TWO)))
+    agree(pickled(prepared(stacked).fit(ROWS, TWO)))
     last = StackingClassifier([("line", LogisticRegression())], members[0][1], cv=2)
-    agree(opened(prepared(last).fit(ROWS, TWO)))
+    agree(pickled(prepared(last).fit(ROWS, TWO)))
 
 
 def test_what_is_refused_alone_is_refused_by_the_same_cause_inside(
-    opened: Callable[[Any], ChildSource],
+    pickled: Callable[[Any], ChildSource],
 ) -> None:
     linear = xgboost.XGBRegressor(booster="gblinear")
-    source = opened(prepared(linear).fit(ROWS, SCORE))
+    source = pickled(prepared(linear).fit(ROWS, SCORE))
     with pytest.raises(ConversionFailed, match=r"xgbregressor has no exact form.*gblinear"):
         convert(source, HELD_OUT)
     last = source.diagnose()[-1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from edge_runtime.contract.bundle.digests import checked, sha256_file, sha256_hex
+from edge_runtime.contract.bundle.digests import checked, sha256_hex
 from edge_runtime.contract.bundle.files import open_plain
 from edge_runtime.contract.bundle.manifest import FileEntry
 
@@ -30,15 +30,6 @@ class Stored:
 
 
 Content: TypeAlias = bytes | Stored
-
-
-def stored_file(path: Path) -> Stored:
-    """Return a file's bytes, hashed now and again whenever they are read.
-
-    Raises:
-        OSError: when it cannot be read.
-    """
-    return Stored(path.stat().st_size, sha256_file(path), lambda: file_chunks(path))
 
 
 def file_chunks(path: Path) -> Iterator[bytes]:

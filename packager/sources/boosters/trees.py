@@ -24,9 +24,6 @@ SLOWER = {
 
 _HINT = "Train without this, or export the model to ONNX yourself and build from that file."
 
-# What turns the sum of the leaves into the answer.
-LINKS = ("identity", "sigmoid", "softmax", "exp", "signed square", "softplus")
-
 
 @dataclass
 class Trees:
@@ -103,7 +100,8 @@ class Ensemble:
         base: what each sum starts from, one a class or target; a single one where two classes
             share it.
         double: whether features are compared as float64; as float32 otherwise.
-        link: one of ``LINKS``.
+        link: what turns the sum of the leaves into the answer: ``identity``, ``sigmoid``,
+            ``softmax``, ``exp``, ``signed square`` or ``softplus``.
         slope: what a sum is multiplied by before a sigmoid.
         empty: the number that stands for a missing value beside NaN; NaN where none does.
         threshold: the probability above which a row is of the second of two classes.

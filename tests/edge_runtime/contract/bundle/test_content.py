@@ -13,9 +13,10 @@ from edge_runtime.contract.bundle.content import (
     Stored,
     chunks_of,
     digest_of,
+    file_chunks,
     size_of,
-    stored_file,
 )
+from edge_runtime.contract.bundle.digests import sha256_file
 from edge_runtime.contract.bundle.oci import Part
 from edge_runtime.contract.errors import DigestMismatch
 
@@ -27,6 +28,11 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "data"
     path.write_bytes(DATA)
     return path
+
+
+def stored_file(path: Path) -> Stored:
+    """Return a file's bytes, hashed now and again whenever they are read."""
+    return Stored(path.stat().st_size, sha256_file(path), lambda: file_chunks(path))
 
 
 def test_a_file_is_what_its_bytes_are(file: Path) -> None:
