@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+from onnx import ModelProto, NodeProto
 
 from packager.errors import ConversionFailed
+from packager.nested_graphs import every_graph, inner_graphs
 
 
 def optimise(model: ModelProto, *, opset: Mapping[str, int], ir: int) -> ModelProto:
@@ -49,7 +50,7 @@ def drop_documentation(model: ModelProto) -> None:
     """Clear documentation, metadata and inferred shapes, which no engine reads to predict."""
     model.ClearField("doc_string")
     model.ClearField("metadata_props")
-    for graph in _graphs(model.graph):
+    for graph in every_graph(model.graph):
         for field in ("doc_string", "metadata_props", "value_info"):
             graph.ClearField(field)
         parts = chain(graph.node, graph.initializer, graph.input, graph.output)
@@ -102,26 +103,10 @@ PASSES: tuple[Callable[[ModelProto], None], ...] = (
 )
 
 
-def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """Yield a graph and every graph inside its nodes."""
-    yield graph
-    for node in graph.node:
-        for inner in _inner_graphs(node):
-            yield from _graphs(inner)
-
-
-def _inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            yield attribute.g
-        elif attribute.type == AttributeProto.GRAPHS:
-            yield from attribute.graphs
-
-
 def _names_read(node: NodeProto) -> Iterator[str]:
     """Yield the names a node reads, those that its inner graphs read from outside included."""
     yield from node.input
-    for inner in _inner_graphs(node):
+    for inner in inner_graphs(node):
         yield from (item.name for item in inner.output)
         for child in inner.node:
             yield from _names_read(child)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from edge_runtime.contract.tensors import DTYPES, Array, TensorSpec
 from packager.errors import ConversionFailed
+from packager.nested_graphs import every_graph
 
 # From here on all operators that are added mean what they mean today.
 MIN_OPSET = 9
@@ -77,7 +78,7 @@ class GraphEdit:
         def renamed(name: str) -> str:
             return new if name == old else name
 
-        for part in _graphs(self.model.graph):
+        for part in every_graph(self.model.graph):
             for value in (*part.input, *part.output, *part.value_info, *part.initializer):
                 value.name = renamed(value.name)
             for node in part.node:
@@ -134,22 +135,8 @@ def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
 
 
 def _names(graph: GraphProto) -> Iterator[str]:
-    for part in _graphs(graph):
+    for part in every_graph(graph):
         for value in (*part.input, *part.output, *part.value_info, *part.initializer):
             yield value.name
         for node in part.node:
             yield from (*node.input, *node.output)
-
-
-def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    yield graph
-    for node in graph.node:
-        for inner in _inner_graphs(node):
-            yield from _graphs(inner)
-
-
-def _inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
-    for attribute in node.attribute:
-        for inner in (attribute.g, *attribute.graphs):
-            if inner.node:
-                yield inner

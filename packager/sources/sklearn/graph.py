@@ -20,6 +20,7 @@ from skl2onnx.common.data_types import (
 from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 
 from packager.errors import ConversionFailed
+from packager.nested_graphs import every_graph
 from packager.sources.opened import Converted
 from packager.sources.sklearn import forms
 from packager.sources.sklearn.causes import euclidean
@@ -196,21 +197,12 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     def renamed(name: str) -> str:
         return names.get(name, f"{name}_inner" if name in taken else name)
 
-    for part in _graphs(graph):
+    for part in every_graph(graph):
         for value in (*part.input, *part.output, *part.value_info, *part.initializer):
             value.name = renamed(value.name)
         for node in part.node:
             node.input[:] = map(renamed, node.input)
             node.output[:] = map(renamed, node.output)
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterable[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    yield from _graphs(inner)
 
 
 def _tidy_shapes(graph: onnx.GraphProto, model: SklearnModel) -> None:

@@ -10,6 +10,8 @@ from itertools import count
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
+from packager.nested_graphs import inner_graphs
+
 
 def canonical(model: ModelProto) -> None:
     """Order and name what is inside a model's graph anew; what no output needs is left out.
@@ -88,7 +90,7 @@ class _Scope:
         node.name, node.doc_string = "", ""
         node.input[:] = [self._names.get(name, name) for name in node.input]
         node.output[:] = [self._names.get(name, name) for name in node.output]
-        for graph in _inner(node):
+        for graph in inner_graphs(node):
             _Scope(graph, self._names, self._numbers).tidy()
 
 
@@ -119,14 +121,7 @@ def _in_order(graph: GraphProto) -> list[NodeProto]:
 def _read(node: NodeProto) -> Iterator[str]:
     """Yield the values that a node reads, those of the graphs inside it too."""
     yield from node.input
-    for graph in _inner(node):
+    for graph in inner_graphs(node):
         for part in graph.node:
             yield from _read(part)
         yield from (value.name for value in graph.output)
-
-
-def _inner(node: NodeProto) -> Iterator[GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs

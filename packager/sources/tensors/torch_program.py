@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from edge_runtime.contract.tensors import Arrays, TensorSpec
 from packager.errors import ConversionFailed, SourceUnsupported
+from packager.nested_graphs import every_graph
 from packager.sources.onnx_model import MAX_MODEL_BYTES
 from packager.sources.opened import Converted
 from packager.sources.tensors.model import (
@@ -301,12 +302,9 @@ def _no_form(error: Exception) -> ConversionFailed:
 
 def _clear(graph: onnx.GraphProto) -> None:
     """Take out what the exporter tells of sources: paths, lines and names of the author's."""
-    for part in (graph, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del part.metadata_props[:]
-    for node in graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    _clear(inner)
+    for one in every_graph(graph):
+        values = (*one.input, *one.output, *one.value_info, *one.initializer)
+        for part in (one, *values, *one.node):
+            del part.metadata_props[:]
+        for node in one.node:
+            node.doc_string = ""
