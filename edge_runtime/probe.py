@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_runtime import __version__
+from edge_runtime.contract.cpuinfo import parse_cpuinfo
 from edge_runtime.contract.errors import EngineConflict, EngineMissing
 from edge_runtime.contract.facts import DeviceFacts, EngineFacts
 
@@ -23,17 +24,6 @@ _ARCHITECTURES = {
     "armv7l": ("arm", "arm"),
     "armv6l": ("arm", "arm"),
 }
-
-# What tells one kind of core from another, in /proc/cpuinfo of x86 and of ARM.
-_CORE_KEYS = (
-    "cpu family",
-    "model",
-    "stepping",
-    "CPU implementer",
-    "CPU part",
-    "CPU variant",
-    "CPU revision",
-)
 
 # Control groups of version 1 write "no limit" as the largest whole number of pages.
 _UNLIMITED = 1 << 62
@@ -81,23 +71,6 @@ def architecture(machine: str, *, wide: bool) -> str:
     if names is None:
         return machine
     return names[0] if wide else names[1]
-
-
-def parse_cpuinfo(text: str) -> tuple[str, tuple[str, ...]]:
-    """Return what the cores are, and the sorted flags that every one of them has."""
-    models: dict[str, None] = {}
-    common: set[str] | None = None
-    for block in text.split("\n\n"):
-        pairs = (line.partition(":") for line in block.splitlines())
-        core = {key.strip(): value.strip() for key, _, value in pairs}
-        if "processor" not in core:
-            continue
-        named = [core["model name"]] if "model name" in core else []
-        named += [f"{key} {core[key]}" for key in _CORE_KEYS if key in core]
-        models[", ".join(named)] = None
-        flags = set(core.get("flags", core.get("Features", "")).split())
-        common = flags if common is None else common & flags
-    return " + ".join(models), tuple(sorted(common or ()))
 
 
 def control_group_limits(root: Path) -> tuple[float | None, int | None]:

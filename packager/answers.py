@@ -1,15 +1,21 @@
-"""What a graph answers: running rows in batches, and how clear each label is."""
+"""What a graph answers: running rows in batches, and how clear each label is.
+
+It also runs where only numpy and the engine are: ``emulation/worker.py`` takes it along.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.contract.tensors import Array, Arrays
 from edge_runtime.engine.session import Session
-from packager.graph import Graph
+
+if TYPE_CHECKING:
+    from packager.graph import Graph
 
 BATCH = 32
 

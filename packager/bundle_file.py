@@ -15,9 +15,11 @@ from edge_runtime.contract.bundle.manifest import (
     SIGNATURE_NAME,
     FileEntry,
     Manifest,
+    Variant,
 )
 from edge_runtime.contract.bundle.manifest_json import parse_manifest
 from edge_runtime.contract.bundle.oci import Layer, Part, read_targets
+from edge_runtime.contract.bundle.verify import file_chunks
 from edge_runtime.contract.errors import FilesMismatch
 
 _HELD = frozenset({MANIFEST_NAME, SIGNATURE_NAME})
@@ -42,6 +44,16 @@ class PackedTarget:
         """The package's name on devices: sha256 of its manifest."""
         return next(part.sha256 for part in self.parts if part.path == MANIFEST_NAME)
 
+    def sizes(self, variant: Variant) -> tuple[int, int]:
+        """Return the bytes of a variant's graph and weights, installed and in the bundle."""
+        paths = {variant.model_file, *variant.weights}
+        entries = [entry for entry in self.manifest.files if entry.path in paths]
+        return sum(one.size for one in entries), sum(one.blob.size for one in entries)
+
+    def part(self, path: str) -> Part | None:
+        """Return the file of that path, if it is there."""
+        return next((part for part in self.parts if part.path == path), None)
+
 
 def read_bundle(path: Path) -> tuple[PackedTarget, ...]:
     """Read every target of a bundle; digests are checked, signatures are not.
@@ -61,12 +73,11 @@ def read_bundle(path: Path) -> tuple[PackedTarget, ...]:
 
 def _read_target(layout: Layout, path: Path, layers: Mapping[str, Layer]) -> PackedTarget:
     for layer in layers.values():
-        for _ in _checked(layout, layer):
-            pass
+        _exhaust(_checked(layout, layer))
     found = {layer for layer in layers.values() if layer.path not in _HELD}
     held = {name: b"".join(_checked(layout, layers[name])) for name in _HELD & layers.keys()}
     manifest = parse_manifest(held.get(MANIFEST_NAME, b""))
-    table = {Layer(entry.path, entry.sha256, entry.size) for entry in manifest.files}
+    table = {Layer(one.path, one.blob.sha256, one.blob.size) for one in manifest.files}
     if table != found:
         differing = sorted({item.path for item in table ^ found})
         raise FilesMismatch(
@@ -76,10 +87,14 @@ def _read_target(layout: Layout, path: Path, layers: Mapping[str, Layer]) -> Pac
             target=manifest.target.name,
             found=differing,
         )
+    entries = {entry.path: entry for entry in manifest.files}
+    for entry in manifest.files:
+        if entry.packed is not None:
+            _exhaust(checked(file_chunks(layout, entry), entry))
     signature = held.pop(SIGNATURE_NAME, None)
     parts = tuple(
-        Part(name, held.get(name, _stored(path, layer)))
-        for name, layer in layers.items()
+        Part(name, held[name]) if name in held else _part(path, entries[name])
+        for name in layers
         if name != SIGNATURE_NAME
     )
     return PackedTarget(manifest, parts, signature)
@@ -90,17 +105,26 @@ def _checked(layout: Layout, layer: Layer) -> Iterator[bytes]:
     return checked(layout.chunks(blob_name(layer.digest)), entry)
 
 
-def _stored(path: Path, layer: Layer) -> Stored:
-    """Return one file of a bundle, to be read from there whenever it is needed."""
+def _exhaust(chunks: Iterator[bytes]) -> None:
+    for _ in chunks:
+        pass
 
+
+def _part(path: Path, entry: FileEntry) -> Part:
+    """Return one file of a bundle, packed or not, to be read from there when it is needed."""
+    content = _stored(path, entry)
+    return Part(entry.path, content, _stored(path, entry.blob) if entry.packed else None)
+
+
+def _stored(path: Path, entry: FileEntry) -> Stored:
     def chunks() -> Iterator[bytes]:
         layout = open_layout(path)
         try:
-            yield from layout.chunks(blob_name(layer.digest))
+            yield from file_chunks(layout, entry)
         finally:
             layout.close()
 
-    return Stored(layer.size, layer.digest, chunks)
+    return Stored(entry.size, entry.sha256, chunks)
 
 
 def bundle_json(targets: tuple[PackedTarget, ...]) -> dict[str, Any]:
@@ -117,10 +141,15 @@ def bundle_json(targets: tuple[PackedTarget, ...]) -> dict[str, Any]:
                 "target": target.manifest.target.name,
                 "package": target.digest,
                 "has_signature": target.signature is not None,
-                "variants": [asdict(variant) for variant in target.manifest.variants],
+                "variants": [_variant(target, one) for one in target.manifest.variants],
                 "golden": asdict(target.manifest.golden),
                 "files": [asdict(entry) for entry in target.manifest.files],
             }
             for target in targets
         ],
     }
+
+
+def _variant(target: PackedTarget, variant: Variant) -> dict[str, Any]:
+    size, packed = target.sizes(variant)
+    return {**asdict(variant), "size": size, "packed_size": packed}

@@ -172,7 +172,8 @@ def build(config: Path | None, **flags: Any) -> Outcome:
     except EdgepackError as refusal:
         explain(resolved, refusal)
         raise
-    return Outcome("edgepack.build/1", build_json(built), build_text(built.facts, built.packed))
+    text = build_text(built.facts, built.packed, str(built.page))
+    return Outcome("edgepack.build/1", build_json(built), text)
 
 
 @packager.command(
@@ -277,16 +278,25 @@ def verify(bundle: Path, trust: tuple[Path, ...]) -> Outcome:
 
 @packager.command(
     epilog=_examples(
-        "inspect dist/fraud-1.4.0.oci.tar", "inspect dist/fraud-1.4.0.oci.tar --json"
+        "inspect dist/fraud-1.4.0.oci.tar --json",
+        "inspect dist/fraud-1.4.0.oci.tar dist/fraud-1.5.0.oci.tar",
     )
 )
 @click.argument("bundle", type=Path)
+@click.argument("other", type=Path, required=False)
 @_json_flag
-def inspect(bundle: Path) -> Outcome:
-    """Show what a bundle holds, whoever signed it."""
+def inspect(bundle: Path, other: Path | None) -> Outcome:
+    """Show what a bundle holds, or two side by side, whoever signed them."""
+    from dataclasses import asdict
+
     from packager.bundle_file import bundle_json, read_bundle
+    from packager.report.side_by_side import compare_bundles
+    from packager.report.side_by_side_text import side_by_side_text
     from packager.report.terminal import bundle_text
 
+    if other is not None:
+        both = compare_bundles(bundle, other)
+        return Outcome("edgepack.compare/1", asdict(both), side_by_side_text(both))
     targets = read_bundle(bundle)
     return Outcome("edgepack.inspect/1", bundle_json(targets), bundle_text(targets))
 
@@ -309,6 +319,20 @@ def targets() -> Outcome:
         {"targets": [asdict(profile) for profile in profiles]},
         targets_text(profiles),
     )
+
+
+@packager.command(epilog=_examples("emulators", "emulators --make"))
+@click.option("--make", is_flag=True, help="Fetch what is missing, once; it is kept.")
+@_json_flag
+def emulators(make: bool) -> Outcome:
+    """Say which CPU models that targets promise can be emulated here, and why not."""
+    from packager.emulation.emulators import emulators_here, make_emulators
+    from packager.report.emulators import emulators_json, emulators_text
+
+    if make:
+        make_emulators(step)
+    found = emulators_here()
+    return Outcome("edgepack.emulators/1", emulators_json(found), emulators_text(found))
 
 
 @packager.command(epilog=_examples("demo", "demo --dir /tmp/edgepack-demo"))

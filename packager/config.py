@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.contract.errors import InputUnreadable, UsageError
+from packager.budgets import DEFAULT_DROP, Budgets, Drop
 from packager.errors import ConfigInvalid, ConfigUnknownKey, nearest
 from packager.options import OPTIONS, Option
 
@@ -18,7 +19,6 @@ DEFAULT_VERSION = "1.0.0"
 DEFAULT_TARGETS = ("x86-64-cpu", "arm64-cpu")
 DEFAULT_OUT = Path("dist")
 DEFAULT_KEY = Path("keys/release.key")
-DEFAULT_MAX_DROP = 0.01
 DEFAULT_LAYOUT = "nchw"
 
 # A version's parts, and the number that all but the first stay below.
@@ -47,8 +47,14 @@ class BuildConfig:
         replay: a report whose measured values this build must reproduce.
         trust_pickle: whether a pickle may run in the child.
         golden: ``synthetic``, ``real``, or a file of rows.
-        metric: one of ``METRICS``; None lets the labels decide.
+        metric: a metric's name; None lets the labels decide.
         max_drop: how much of the metric a variant may lose against float32.
+        max_size: bytes that a variant may have; None for any.
+        max_latency_ms: milliseconds that one call with one row may take; None for any.
+        max_memory: bytes that a variant may take beyond an engine without one; None for any.
+        effort: how many recipes are tried, one of ``EFFORTS``.
+        jobs: how many candidates are worked on at once; None for one a processor.
+        single: ship one variant a target, not a ladder.
         description: one line for people.
         license: the model's licence, as an SPDX expression.
         path: directories whose modules a saved model needs.
@@ -83,7 +89,13 @@ class BuildConfig:
     trust_pickle: bool = False
     golden: str | Path = "synthetic"
     metric: str | None = None
-    max_drop: float = DEFAULT_MAX_DROP
+    max_drop: Drop = DEFAULT_DROP
+    max_size: int | None = None
+    max_latency_ms: float | None = None
+    max_memory: int | None = None
+    effort: str = "normal"
+    jobs: int | None = None
+    single: bool = False
     description: str = ""
     license: str = ""
     path: tuple[Path, ...] = ()
@@ -99,6 +111,11 @@ class BuildConfig:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     layout: str = DEFAULT_LAYOUT
+
+    @property
+    def budgets(self) -> Budgets:
+        """What every variant that ships must keep."""
+        return Budgets(self.max_drop, self.max_size, self.max_latency_ms, self.max_memory)
 
 
 def load_config(path: Path) -> dict[str, Any]:
@@ -166,7 +183,7 @@ def resolve(flags: Mapping[str, Any], file: Mapping[str, Any]) -> BuildConfig:
             expected="model",
             found=None,
         )
-    for field in ("label", "holdout", "split_by"):
+    for field in ("label", "holdout", "split_by", "metric"):
         if field in chosen and "data" not in chosen:
             raise _invalid(
                 options[field], "left out, or given together with data", chosen[field]
@@ -242,6 +259,8 @@ def _toml(value: Any) -> str:
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, (int, float)):
         return repr(value)
+    if isinstance(value, Drop):
+        return _toml(value.text() if value.relative else value.amount)
     return json.dumps(str(value), ensure_ascii=False)
 
 

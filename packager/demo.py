@@ -67,6 +67,7 @@ def run_demo(directory: Path | None, tell: Callable[[str], None]) -> Outcome:
             "directory": str(demo.where),
             "bundle": str(built.bundle),
             "report": str(built.report),
+            "page": str(built.page),
             "next": commands,
         },
         "\n".join(["\nnext: three commands to type", *commands]),
@@ -138,8 +139,9 @@ class _Demo:
         built = build(resolve(places, load_config(file)), self._say, ask_passphrase)
         own = [target for target in built.facts.targets if target.measured[-1].latency]
         one = (own or built.facts.targets)[0]
-        self.tell("\n" + build_text(replace(built.facts, targets=[one]), built.packed))
-        self.tell(f"  {built.report.name} tells the same of the other targets")
+        # The page has all targets, and the recipes that were not made.
+        shown = replace(built.facts, targets=[replace(one, skipped=())])
+        self.tell("\n" + build_text(shown, built.packed, f"dist/{built.page.name}"))
         return built
 
     def install(self, built: Built) -> None:

@@ -144,7 +144,7 @@ class ParityFailed(HostError):
 
 
 class BudgetExceeded(HostError):
-    """What was built is larger than the target profile allows."""
+    """What was built is larger than allowed, or no variant keeps the budgets."""
 
     code = "budget-exceeded"
 
@@ -171,6 +171,12 @@ class DeviceFailed(HostError):
     """The device's program, which the demonstration runs, ended with an error of its own."""
 
     code = "device-failed"
+
+
+class EmulatorsFailed(HostError):
+    """The emulators, or the ARM Python that runs on them, could not be made."""
+
+    code = "emulators-failed"
 
 
 class HostExtraMissing(HostError):

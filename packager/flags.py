@@ -10,15 +10,17 @@ import click
 from packager.option_kinds import (
     CLASSES,
     COUNT,
+    DROP,
     FLAG,
-    FRACTION,
     IMAGE,
     NUMBER,
     NUMBERS,
     PATH,
     PATHS,
+    POSITIVE,
     RELEASE,
     ROWS,
+    SIZE,
     TARGETS,
     TENSORS,
     TEXT,
@@ -26,9 +28,10 @@ from packager.option_kinds import (
 from packager.options import OPTIONS, Option
 
 _METAVARS = {PATH: "PATH", PATHS: "PATH", TEXT: "TEXT", ROWS: "ROWS", IMAGE: "HxWxC"}
-_METAVARS |= dict.fromkeys((RELEASE, FRACTION, COUNT, NUMBER), "NUMBER")
+_METAVARS |= dict.fromkeys((RELEASE, COUNT, NUMBER, POSITIVE), "NUMBER")
 _METAVARS |= {NUMBERS: "NUMBERS", TENSORS: "NAME:DTYPE[AXES]", CLASSES: "NAMES"}
-_TYPES = {RELEASE: int, COUNT: int, FRACTION: float, NUMBER: float}
+_METAVARS |= {DROP: "NUMBER|N%", SIZE: "SIZE"}
+_TYPES = {RELEASE: int, COUNT: int, NUMBER: float, POSITIVE: float}
 _REPEATED = (TARGETS, PATHS, TENSORS)
 
 BUILD_FLAGS = frozenset(option.key for option in OPTIONS)

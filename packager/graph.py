@@ -14,7 +14,7 @@ import onnx
 from edge_runtime.contract.table import Column
 from edge_runtime.contract.tensors import DTYPES, Arrays, TensorSpec
 from packager.errors import ConversionFailed
-from packager.model_files import ModelFiles, Weights
+from packager.graphs.model_files import ModelFiles, Weights
 
 Label: TypeAlias = str | int | float | bool
 

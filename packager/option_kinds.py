@@ -6,16 +6,21 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.contract.bundle.manifest import is_name, is_version
 from edge_runtime.contract.values import parse_float
+from packager.budgets import Drop, parse_drop
+from packager.recipes import EFFORTS
 
-METRICS = ("average_precision", "balanced_accuracy", "r2")
 GOLDEN = ("synthetic", "real")
 LAYOUTS = ("nchw", "nhwc")
 
+_METRIC = re.compile("[a-z0-9_]{1,64}")
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?(B?|[kKMG]B)")
+_UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 _MAX_RELEASE = (1 << 63) - 1
 _IMAGE_AXES = 3
 
@@ -96,6 +101,30 @@ def _golden(value: Any, base: Path) -> str | Path | None:
     return value if value in GOLDEN else _path(value, base)
 
 
+def _drop(value: Any, _: Path) -> Drop | None:
+    text = repr(value) if type(value) in (int, float) else value
+    return parse_drop(text) if isinstance(text, str) else None
+
+
+def _metric(value: Any, _: Path) -> str | None:
+    """Read what may be a metric's name; whether it is one takes scikit-learn to say."""
+    return value if isinstance(value, str) and _METRIC.fullmatch(value) else None
+
+
+def _positive(value: Any, _: Path) -> float | None:
+    number = _number(value)
+    return number if number is not None and number > 0 else None
+
+
+def _size(value: Any, _: Path) -> int | None:
+    """Read ``5000000``, ``800kB``, ``5MB`` or ``1.5GB``: units of 1,000."""
+    match = _SIZE.fullmatch(str(value).strip())
+    if match is None or isinstance(value, bool):
+        return None
+    number = Decimal(match[1]) * _UNITS[match[2].lower()]
+    return int(number) if number >= 1 and number == int(number) else None
+
+
 TEXT = Kind("one line of text", _text)
 NAME = Kind(
     "lower-case letters, digits, dots, dashes and underscores, at most 64",
@@ -108,10 +137,6 @@ VERSION = Kind(
 RELEASE = Kind(
     f"an integer from 0 to {_MAX_RELEASE}",
     lambda value, _: value if type(value) is int and 0 <= value <= _MAX_RELEASE else None,
-)
-FRACTION = Kind(
-    "a number from 0 to 1",
-    lambda value, _: value if type(value) in (int, float) and 0 <= value <= 1 else None,
 )
 COUNT = Kind(
     "a whole number from 1",
@@ -130,6 +155,10 @@ FLAG = Kind("true or false", lambda value, _: value if isinstance(value, bool) e
 PATH = Kind("a path", _path)
 TARGETS = Kind("a list of different names or paths of target profiles", _targets)
 ROWS = Kind(f"{', '.join(GOLDEN)}, or the path of a file of rows", _golden)
-METRIC = Kind(
-    f"one of {', '.join(METRICS)}", lambda value, _: value if value in METRICS else None
+DROP = Kind("a number from 0 to 1, or a share of what float32 reaches, as 1%", _drop)
+SIZE = Kind("bytes, or a size as 5MB", _size)
+POSITIVE = Kind("a number above 0", _positive)
+EFFORT = Kind(
+    f"one of {', '.join(EFFORTS)}", lambda value, _: value if value in EFFORTS else None
 )
+METRIC = Kind("the name of a metric, as balanced_accuracy", _metric)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +11,7 @@ from typing import Any
 
 from edge_runtime.contract.bundle.digests import sha256_file
 from edge_runtime.contract.bundle.manifest import Interface
+from edge_runtime.contract.bundle.manifest_json import parse_manifest
 from edge_runtime.contract.bundle.oci import TargetImage
 from edge_runtime.contract.table import TableFormat
 from packager.building import TargetBuild, build_target
@@ -25,7 +26,8 @@ from packager.report.bom import render_bom
 from packager.report.card import FILE_NAME as CARD_NAME
 from packager.report.card import render_card
 from packager.report.facts import BuildFacts, Identity, PackedFacts, report_json
-from packager.report.files import read_report, write_report
+from packager.report.files import read_report, write_page, write_report
+from packager.report.html import render_page
 from packager.report.manifest import make_manifest
 from packager.sources.options import SourceOptions
 from packager.sources.processing.source import Processing, processed
@@ -45,13 +47,15 @@ class Built:
 
     Attributes:
         bundle: the file that ships.
-        report: the same facts and the measured values as JSON, for people and for a replay.
+        report: the facts and the measured values as JSON, for machines and for a replay.
+        page: the same facts as a page for people.
         facts: what is known about the build.
         packed: the bundle's size, digests and signer.
     """
 
     bundle: Path
     report: Path
+    page: Path
     facts: BuildFacts
     packed: PackedFacts
 
@@ -86,13 +90,15 @@ def build(config: BuildConfig, say: Say, ask: AskPassphrase) -> Built:
             record.check_all_used()
             check_packages(recorded, packages)
         stem = f"{config.name}-{config.version}"
-        bundle, report = config.out / f"{stem}.oci.tar", config.out / f"{stem}.report.json"
-        with appearing(report, bundle) as (new_report, new_bundle):
+        bundle = config.out / f"{stem}.oci.tar"
+        report, page = (config.out / f"{stem}.report.{kind}" for kind in ("json", "html"))
+        with appearing(report, page, bundle) as (new_report, new_page, new_bundle):
             write_release(new_bundle, images, signer)
-            packed = _packed(new_bundle, packages, signer)
+            packed = _packed(new_bundle, images, signer)
             write_report(new_report, report_json(facts, packed, record.values))
+            write_page(new_page, render_page(facts, packed))
     say("bundle", _verdict(signer))
-    return Built(bundle, report, facts, packed)
+    return Built(bundle, report, page, facts, packed)
 
 
 @contextmanager
@@ -158,7 +164,8 @@ def _facts(
         ),
         data=rows.facts if rows else None,
         parity=understood.parity,
-        metric=rows.metric if rows else "",
+        metric=rows.metric if rows else None,
+        budgets=config.budgets,
         targets=[target.facts for target in built],
         unchecked=understood.unchecked,
         versions=library_versions(graph.source.versions),
@@ -191,13 +198,15 @@ def _image(build: TargetBuild, facts: BuildFacts) -> TargetImage:
     )
 
 
-def _packed(bundle: Path, packages: Mapping[str, str], signer: Signer | None) -> PackedFacts:
+def _packed(bundle: Path, images: Sequence[TargetImage], signer: Signer | None) -> PackedFacts:
+    manifests = {image.target: image.parts[0] for image in images}
     return PackedFacts(
         bundle=bundle.name,
         size=bundle.stat().st_size,
         sha256=sha256_file(bundle),
         signer=signer.public_key.fingerprint if signer else "",
-        packages=packages,
+        packages={name: part.sha256 for name, part in manifests.items()},
+        contents={name: parse_manifest(part.data).files for name, part in manifests.items()},
     )
 
 
@@ -212,6 +221,7 @@ def build_json(built: Built) -> dict[str, Any]:
     return {
         "bundle": str(built.bundle),
         "report": str(built.report),
+        "page": str(built.page),
         "size": built.packed.size,
         "sha256": built.packed.sha256,
         "signer": built.packed.signer or None,

@@ -59,19 +59,39 @@ class Record:
             self.values[key] = fresh
         return cast(T, decode(self.values[key]))
 
+    def taken(self, key: str, compute: Callable[[], T], fits: Callable[[Any], bool]) -> T:
+        """Return a value that only some machine can tell; a replay takes the recorded one.
+
+        Args:
+            key: names what was measured and on what.
+            compute: measures it, in a build that is no replay.
+            fits: tells whether a recorded value is of the kind that was measured.
+
+        Raises:
+            ReplayMismatch: when the report holds no such value, or one that does not fit.
+        """
+        if key not in self.values:
+            replay = self._recorded is not None
+            self.values[key] = self._earlier(key) if replay else encode(compute())
+        try:
+            found = decode(self.values[key])
+        except (KeyError, TypeError, ValueError) as error:
+            raise _mismatch(key, f"the report is damaged here: {error}") from None
+        if not fits(found):
+            raise _mismatch(key, f"the report does not hold such a value: {str(found)[:60]}")
+        return cast(T, found)
+
     def durations(self, key: str, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
         """Return durations by name: a replay takes the recorded ones and measures nothing.
 
         Raises:
             ReplayMismatch: when the report holds no such value.
         """
-        if key not in self.values:
-            replay = self._recorded is not None
-            self.values[key] = self._earlier(key) if replay else encode(compute())
-        found = self.values[key]
-        if not isinstance(found, dict) or not all(type(v) is float for v in found.values()):
-            raise _mismatch(key, "the report does not hold durations here")
-        return dict(found)
+        return self.taken(key, compute, _are_durations)
+
+    def knows(self, key: str) -> bool:
+        """Tell whether this build has a value already, so that nothing need run for it."""
+        return key in self.values
 
     def will_hold(self, key: str, *, fresh: bool) -> bool:
         """Tell whether to ask for an optional value: a replay asks for just what was recorded.
@@ -120,6 +140,10 @@ def _mismatch(key: str, reason: str) -> ReplayMismatch:
         key=key,
         reason=reason,
     )
+
+
+def _are_durations(found: Any) -> bool:
+    return isinstance(found, dict) and all(type(one) is float for one in found.values())
 
 
 def fingerprint(*parts: bytes | str | Mapping[str, Array]) -> str:

@@ -68,20 +68,14 @@ def draw_rows(
         NoGoldenRows: when every row that can be drawn is somebody's.
     """
     generator = np.random.default_rng(SEED)
-    seen = Counter(key for feed in private for key in _row_keys(feed))
-    barred = {key for key, count in seen.items() if count < COMMON}
+    barred = _barred(private)
     found: list[Arrays] = []
     for _ in range(_ROUNDS):
         drawn = {
             spec.name: _draw_tensor(spec, rows, known, learned or {}, generator)
             for spec in inputs
         }
-        fresh = []
-        for row, key in enumerate(_row_keys(drawn)):
-            if key not in barred:
-                barred.add(key)
-                fresh.append(row)
-        found.append(take_rows(drawn, np.array(fresh, dtype=np.int64)))
+        found.append(take_rows(drawn, _fresh(drawn, barred)))
         if sum(len(part[inputs[0].name]) for part in found) >= rows:
             break
     together = {s.name: np.concatenate([part[s.name] for part in found]) for s in inputs}
@@ -94,6 +88,26 @@ def draw_rows(
             common=COMMON,
         )
     return take_rows(together, slice(rows))
+
+
+def nobodys_rows(feed: Arrays, private: Sequence[Arrays]) -> Array:
+    """Return the numbers of the rows that stand in no private feed, each of them once."""
+    return _fresh(feed, _barred(private))
+
+
+def _barred(private: Sequence[Arrays]) -> set[bytes]:
+    seen = Counter(key for feed in private for key in _row_keys(feed))
+    return {key for key, count in seen.items() if count < COMMON}
+
+
+def _fresh(feed: Arrays, barred: set[bytes]) -> Array:
+    """Return the numbers of rows that are not barred, and bar them."""
+    fresh = []
+    for row, key in enumerate(_row_keys(feed)):
+        if key not in barred:
+            barred.add(key)
+            fresh.append(row)
+    return np.array(fresh, dtype=np.int64)
 
 
 def _row_keys(feed: Mapping[str, Array]) -> Iterator[bytes]:

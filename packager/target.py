@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.contract.bundle.manifest import (
-    MAX_VARIANTS,
-    PROVIDER_OPTIONS,
-    SESSION_OPTIONS,
-    is_name,
-)
-from edge_runtime.contract.versions import at_least
 from packager.errors import TargetInvalid, UnknownTarget, nearest
+from packager.target_rules import RULES, conflict
 
-CPU = "CPUExecutionProvider"
-ARCHITECTURES = ("x86-64", "arm64")
-PRECISIONS = ("int8-static", "int8-dynamic", "float16", "float32")
+_SECTIONS = {key.split(".")[0] for key in RULES if "." in key}
 MEGABYTE = 1_000_000
-
-# The newest ONNX operator set and IR version that each ONNX Runtime loads, measured.
-CEILINGS = {
-    "1.20": (21, 10),
-    "1.22": (22, 10),
-    "1.23": (23, 11),
-    "1.25": (26, 13),
-    "1.32": (28, 14),
-}
-MAX_OPSET_ML = 5
 
 
 @dataclass(frozen=True)
 class CpuModel:
-    """A CPU model that a profile promises: for people, and as qemu calls it."""
+    """A CPU model that a profile promises: for people, and as qemu calls it.
+
+    ``host`` is no model of qemu's: it stands for the processor of the machine that builds.
+    """
 
     name: str
     qemu: str
@@ -50,16 +34,18 @@ class TargetProfile:
         name: what bundles and command lines call it.
         description: one line for people.
         os: ``linux``.
-        architecture: one of ``ARCHITECTURES``.
+        architecture: ``x86-64`` or ``arm64``.
         priority: where several targets of a bundle fit a device, the highest wins.
         cpu_models: the CPU models that quality is promised on.
+        cpu_flags: what the processor must have, by the names of Linux: of each group one.
         providers: execution providers by their full names, best first.
         provider_options: options of the first provider.
         session_options: configuration entries of the session.
-        precisions: the ladder, best first; its last rung is float32.
+        precisions: the families of variants that are tried, best first for a chip that nobody
+            can time; the last is float32.
         cpu_rung: whether a float32 rung for the CPU ships beside another provider's.
         reduce_range: whether int8 weights take 7 bits.
-        opset: the newest operator sets a graph may use, by domain.
+        opset: the newest operator sets a graph may use, by domain; converters may write older.
         ir: the newest IR version a graph may use.
         min_engine: the oldest ONNX Runtime that must load the graphs.
         memory_mb: memory that the device must have for the model, in megabytes.
@@ -74,6 +60,7 @@ class TargetProfile:
     architecture: str
     priority: int
     cpu_models: tuple[CpuModel, ...]
+    cpu_flags: tuple[tuple[str, ...], ...]
     providers: tuple[str, ...]
     provider_options: Mapping[str, str]
     session_options: Mapping[str, str]
@@ -97,103 +84,6 @@ class TargetProfile:
     def bundle_bytes(self) -> int:
         """The size budget in bytes."""
         return self.bundle_mb * MEGABYTE
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What one key of a profile must hold: in words, and as a test."""
-
-    wanted: str
-    fits: Callable[[Any], bool]
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _whole(low: int, high: int) -> Rule:
-    return Rule(
-        f"an integer from {low} to {high}",
-        lambda value: type(value) is int and low <= value <= high,
-    )
-
-
-def _one_of(*values: str) -> Rule:
-    return Rule(f"one of {', '.join(values)}", lambda value: value in values)
-
-
-def _texts(wanted: str, fits: Callable[[str], bool]) -> Rule:
-    def holds(value: Any) -> bool:
-        is_list = isinstance(value, list) and all(map(_text, value))
-        return is_list and 0 < len(set(value)) == len(value) and all(map(fits, value))
-
-    return Rule(f"a list of different {wanted}", holds)
-
-
-def _options(known: frozenset[str]) -> Rule:
-    def holds(value: Any) -> bool:
-        return (
-            isinstance(value, dict)
-            and value.keys() <= known
-            and all(map(_text, value.values()))
-        )
-
-    return Rule(f"a table of texts with keys out of {', '.join(sorted(known))}", holds)
-
-
-def _cpus(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(
-            isinstance(item, dict)
-            and item.keys() == {"name", "qemu"}
-            and all(map(_text, item.values()))
-            for item in value
-        )
-    )
-
-
-_FLAG = Rule("true or false", lambda value: isinstance(value, bool))
-_VERSION = re.compile(r"1\.[0-9]{1,3}(\.[0-9]{1,3})?")
-
-RULES: Mapping[str, Rule] = {
-    "name": Rule(
-        "a name of lower-case letters, digits, dots, dashes and underscores",
-        lambda value: _text(value) and is_name(value),
-    ),
-    "description": Rule("one line of text", lambda value: _text(value) and "\n" not in value),
-    "priority": _whole(0, 1000),
-    "platform.os": _one_of("linux"),
-    "platform.architecture": _one_of(*ARCHITECTURES),
-    "platform.cpus": Rule("a list of tables, each with the texts name and qemu", _cpus),
-    "platform.wheel-tags": _texts("platform tags", lambda tag: "linux" in tag),
-    "engine.minimum": Rule(
-        f"a version of ONNX Runtime, {min(CEILINGS)} or newer, as text",
-        lambda value: (
-            _text(value)
-            and _VERSION.fullmatch(value) is not None
-            and at_least(value, min(CEILINGS))
-        ),
-    ),
-    "engine.providers": _texts(
-        "providers by their full names", lambda name: name.endswith("ExecutionProvider")
-    ),
-    "engine.provider-options": _options(PROVIDER_OPTIONS),
-    "engine.session-options": _options(SESSION_OPTIONS),
-    "graph.opset": _whole(13, max(opset for opset, _ in CEILINGS.values())),
-    "graph.opset-ml": _whole(1, MAX_OPSET_ML),
-    "graph.ir": _whole(7, max(ir for _, ir in CEILINGS.values())),
-    "variants.precisions": _texts(
-        f"rungs out of {', '.join(PRECISIONS)}", lambda rung: rung in PRECISIONS
-    ),
-    "variants.reduce-range": _FLAG,
-    "variants.cpu-rung": _FLAG,
-    "budget.memory-mb": _whole(1, 1_000_000),
-    "budget.bundle-mb": _whole(1, 1_000_000),
-    "threads.intra-op": _whole(1, 256),
-}
-_SECTIONS = {key.split(".")[0] for key in RULES if "." in key}
 
 
 def load_profile(name_or_path: str) -> TargetProfile:
@@ -269,32 +159,11 @@ def _checked(path: Path, flat: dict[str, Any]) -> dict[str, Any]:
             raise _invalid(path, key, rule.wanted, "nothing")
         if not rule.fits(flat[key]):
             raise _invalid(path, key, rule.wanted, flat[key])
-    _check_together(path, flat)
+    found = conflict(flat)
+    if found is not None:
+        key, wanted = found
+        raise _invalid(path, key, wanted, flat[key])
     return flat
-
-
-def _check_together(path: Path, flat: dict[str, Any]) -> None:
-    engine = flat["engine.minimum"]
-    opset, ir = next(
-        ceiling for since, ceiling in reversed(CEILINGS.items()) if at_least(engine, since)
-    )
-    rungs, on_cpu = flat["variants.precisions"], flat["engine.providers"][0] == CPU
-    barred = {"float16"} if on_cpu else {"int8-static", "int8-dynamic"}
-    length = len(rungs) + flat["variants.cpu-rung"]
-    for key, wrong, wanted in (
-        ("graph.opset", flat["graph.opset"] > opset, f"at most {opset} for engine {engine}"),
-        ("graph.ir", flat["graph.ir"] > ir, f"at most {ir} for engine {engine}"),
-        ("variants.precisions", rungs[-1] != "float32", "a ladder that ends with float32"),
-        (
-            "variants.precisions",
-            not barred.isdisjoint(rungs),
-            f"a ladder without {' or '.join(sorted(barred))} on {flat['engine.providers'][0]}",
-        ),
-        ("variants.precisions", length > MAX_VARIANTS, f"at most {MAX_VARIANTS} rungs in all"),
-        ("variants.cpu-rung", on_cpu and flat["variants.cpu-rung"], f"false on {CPU}"),
-    ):
-        if wrong:
-            raise _invalid(path, key, wanted, flat[key])
 
 
 def _profile(flat: dict[str, Any]) -> TargetProfile:
@@ -305,6 +174,7 @@ def _profile(flat: dict[str, Any]) -> TargetProfile:
         architecture=flat["platform.architecture"],
         priority=flat["priority"],
         cpu_models=tuple(CpuModel(**cpu) for cpu in flat["platform.cpus"]),
+        cpu_flags=tuple(map(tuple, flat["platform.cpu-flags"])),
         providers=tuple(flat["engine.providers"]),
         provider_options=flat["engine.provider-options"],
         session_options=flat["engine.session-options"],

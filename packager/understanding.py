@@ -9,18 +9,18 @@ from pathlib import Path
 from edge_runtime.contract.columns import assemble
 from edge_runtime.contract.table import Column
 from edge_runtime.contract.tensors import Array, Arrays
-from packager.compared import Compared
-from packager.comparing import compare, with_missing
 from packager.config import BuildConfig
 from packager.errors import ConversionFailed
 from packager.graph import Description, Graph
+from packager.parity.compared import Compared
+from packager.parity.comparing import compare, with_missing
 from packager.record import Record
 from packager.replay import asked, difference
 from packager.report.facts import DataFacts, ParityFacts
 from packager.samples import Samples, Split, load_samples, split_samples
+from packager.scoring import MIN_ROWS, HeldOut, Metric, choose_metric, named_metric
 from packager.sources.onnx_source import FRAMEWORK as ONNX
 from packager.sources.source import Source
-from packager.stages.evaluate import HeldOut, choose_metric
 from packager.stages.raise_opset import raise_opset
 from packager.target import TargetProfile, lowest_opset
 from packager.workspace import Workspace
@@ -42,7 +42,7 @@ class Rows:
     facts: DataFacts
     calibration: Arrays
     held_out: HeldOut
-    metric: str
+    metric: Metric
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,14 @@ def understand(
     """Describe, convert and compare.
 
     Raises:
+        ConfigInvalid: when there is no such metric, or it does not suit.
         InputError: when model or rows cannot serve.
         ParityFailed: when the graph does not answer as the source does.
         ReplayMismatch: when something else is to be built than the report tells, or the
             comparison does not agree with the recorded one.
     """
+    if config.metric is not None:
+        named_metric(config.metric)  # a slip must not cost a conversion
     samples, holdout = (_load(path, config) for path in (config.data, config.holdout))
     described = source.describe(samples.kinds if samples else None)
     facts = described.source
@@ -191,13 +194,20 @@ def _rows(
 
 def _truth(held_out: Samples, graph: Graph) -> Array | None:
     """Return the labels as the model's classes or numbers; None where it has neither."""
-    if held_out.label is None:
+    if held_out.label is None or not _answers_once(graph):
         return None
     if graph.task == "classification" and graph.labels:
         return held_out.label_classes(graph.labels)
     if graph.task == "regression":
         return held_out.label_numbers()
     return None
+
+
+def _answers_once(graph: Graph) -> bool:
+    """Tell whether there is one label or number a row, which one column can be held against."""
+    name = graph.roles.get("label", graph.roles.get("value"))
+    shapes = (output.shape[1:] for output in graph.outputs if output.name == name)
+    return all(length in (1, None) for shape in shapes for length in shape)
 
 
 def _data_text(facts: DataFacts) -> str:
@@ -230,4 +240,9 @@ def _unchecked(rows: Rows, parity: ParityFacts | None) -> list[str]:
         if rows.facts.label:
             reason = f"nothing to hold {rows.facts.label!r} against"
         found.append(f"quality: {reason}; variants need only agree with float32")
+    if rows.held_out.count < MIN_ROWS:
+        found.append(
+            f"small losses of quality: only {rows.held_out.count} rows judge, "
+            f"where {MIN_ROWS} would tell more"
+        )
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import zlib
 from collections.abc import Mapping
 from importlib import metadata
 
@@ -17,7 +18,12 @@ def library_versions(source: Mapping[str, str]) -> dict[str, str]:
     Args:
         source: the libraries that opened and converted the source model.
     """
-    found = {**source, "edgepack": __version__, "python": platform.python_version()}
+    found = {
+        **source,
+        "edgepack": __version__,
+        "python": platform.python_version(),
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+    }
     for name in _LIBRARIES:
         try:
             found[name] = metadata.version(name)

@@ -9,9 +9,9 @@ from types import TracebackType
 
 from onnx import ModelProto
 
-from packager.external_data import are_many, moved_out, reads_all, weights_size
 from packager.graph import Graph
-from packager.model_files import ModelFiles, Weights
+from packager.graphs.external_data import are_many, moved_out, reads_all, weights_size
+from packager.graphs.model_files import ModelFiles, Weights
 from packager.output import complaining, temporary_room
 
 SUFFIX = ".weights"

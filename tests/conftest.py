@@ -13,6 +13,12 @@ from hypothesis import settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
+# What the tests keep between runs, apart from what this user has: with emulators at hand every
+# build would score on them, which is for the stage that is about them.
+os.environ["EDGEPACK_CACHE"] = str(
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgepack-tests/helpers"
+)
+
 # Examples take as long as the machine has time for; a failure prints how to get it again.
 settings.register_profile("project", deadline=None, print_blob=True)
 settings.load_profile("project")

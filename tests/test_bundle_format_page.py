@@ -13,8 +13,9 @@ from typing import Any
 
 import bundles
 import pytest
+import shrunk
 
-from edge_runtime.contract.bundle import archive, manifest, oci, signature
+from edge_runtime.contract.bundle import archive, manifest, oci, packing, signature
 from edge_runtime.contract.errors import BundleError, StoreCorrupt, leaves
 
 ELIDED = "…"
@@ -80,8 +81,10 @@ def test_every_field_of_a_manifest_is_described(page: str, tiny: Path) -> None:
         assert level.keys() <= described | {"components", "additional_metadata"}
     for option in manifest.SESSION_OPTIONS | manifest.PROVIDER_OPTIONS:
         assert f"`{option}`" in section
-    for task in manifest.TASKS:
-        assert f"`{task}`" in section
+    for name in (*manifest.TASKS, *manifest.UNDERSTOOD):
+        assert f"`{name}`" in section
+    assert {"packed", "cpu_flags"} <= described
+    assert f"`{manifest._CPU_FLAG.pattern}`" in section
 
 
 def test_every_code_of_the_page_is_an_error_and_every_bundle_error_stands_on_it(
@@ -109,6 +112,7 @@ def test_the_limits_of_the_page_are_those_of_the_code(page: str) -> None:
     assert rows["`manifest.json`"] == f"{manifest.MAX_MANIFEST_BYTES >> 20} MiB"
     assert rows["files in a target's table"] == f"{manifest.MAX_FILES}"
     assert rows["variants in a ladder"] == f"{manifest.MAX_VARIANTS}"
+    assert rows["lists of `cpu_flags`, and flags in a list"] == f"{manifest.MAX_FLAGS}"
     assert rows["name"] == f"`{manifest._NAME.pattern}`"
     assert rows["version"].startswith(f"`{manifest._VERSION.pattern}`")
     assert f"`{manifest._PATH_PART.pattern}`" in rows["path"]
@@ -133,15 +137,45 @@ def read(reader: Path, bundle: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_reader_in_two_dozen_lines_reads_a_bundle(reader: Path, tiny: Path) -> None:
+def test_what_the_page_says_of_packing_is_what_the_code_does(page: str) -> None:
+    section = page[page.index("### Packed files") : page.index("### Weights beside")]
+    assert f"at most {manifest.MAX_PACKED_PATH} characters" in section
+    assert f"a tenth and {packing._LEAST_GAIN} bytes" in section
+    assert f"at level {packing._LEVEL}," in section
+    assert packing._SHARE == 0.9
+    assert all(f"`{suffix}`" in section for suffix in packing._SUFFIXES)
+
+
+def test_the_reader_of_the_page_reads_a_bundle(reader: Path, tiny: Path) -> None:
     done = read(reader, tiny)
     assert done.returncode == 0, done.stderr
     for target in bundles.TARGETS:
         assert f"{target} is signed, every byte of it" in done.stdout
 
 
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    return shrunk.write(tmp_path / "packed-1.4.0.oci.tar", shrunk.parts())
+
+
+def test_the_reader_of_the_page_reads_packed_files(reader: Path, packed: Path) -> None:
+    done = read(reader, packed)
+    assert done.returncode == 0, done.stderr
+    assert "is signed, every byte of it" in done.stdout
+
+
+def test_the_reader_of_the_page_refuses_a_changed_byte_of_a_packed_file(
+    reader: Path, packed: Path
+) -> None:
+    blob = next(part.packed for part in shrunk.parts() if part.packed is not None)
+    assert isinstance(blob, bytes)
+    # A byte of the time, which inflating alone would not notice.
+    packed.write_bytes(packed.read_bytes().replace(blob, blob[:5] + b"\1" + blob[6:]))
+    assert "AssertionError" in read(reader, packed).stderr
+
+
 @pytest.mark.parametrize("part", [b"# tiny\n", b'"package_name":"tiny"'])
-def test_the_reader_in_two_dozen_lines_refuses_a_changed_byte(
+def test_the_reader_of_the_page_refuses_a_changed_byte(
     reader: Path, tiny: Path, tmp_path: Path, part: bytes
 ) -> None:
     data = tiny.read_bytes()

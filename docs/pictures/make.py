@@ -1,16 +1,18 @@
-"""Run the demo and draw what it said: ``build.svg`` and ``device.svg`` beside this file.
+"""Run the demo, draw what it said and photograph its report: the pictures beside this file.
 
     python docs/pictures/make.py
 
 It runs ``packager demo`` of this checkout on a terminal of its own, 100 columns wide, cuts the
 output at the demo's headings and draws it to the letter: bold where it was bold, and green what
-a person types. Lines that are too long go on below, at a blank. Sizes, times and fingerprints
-are those of the run.
+a person types. Lines that are too long go on below, at a blank. Then Chromium, which ``./dev
+test`` installs, opens the report: ``report.png`` is the part on one target. Sizes, times and
+fingerprints are those of the run.
 """
 
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -24,9 +26,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from PIL import Image
+
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
 COLUMNS = 100
+
+# What to photograph: a target, from its heading to the end of its table of candidates.
+REPORT = "demo/dist/breast-cancer-1.0.0.report.html"
+TARGET = "x86-64-cpu"
+PHOTO_WIDTH, PHOTO_MARGIN, PHOTO_COLOURS = 1110, 16, 128
+_ENDS = """
+(() => {
+  const titles = [...document.querySelectorAll("h2")];
+  const title = titles.find((one) => one.textContent === "TARGET");
+  const table = title.parentElement.querySelector(".scroll");
+  return [title.getBoundingClientRect().top, table.getBoundingClientRect().bottom];
+})()
+"""
 
 # What to draw: the file, the heading it begins with, the heading it ends before, its title.
 PICTURES = (
@@ -58,12 +75,30 @@ Line = Sequence[Run]
 
 
 def main() -> None:
-    """Run the demo once and write both pictures."""
+    """Run the demo once and write all pictures."""
     with tempfile.TemporaryDirectory() as directory:
         lines = list(read_terminal(run_demo(Path(directory))))
+        (HERE / "report.png").write_bytes(photograph(Path(directory) / REPORT))
     for file, first, end, title in PICTURES:
         part = _part(lines, first, end)
         (HERE / file).write_text(draw(part, f"packager demo: {title}"), encoding="utf-8")
+
+
+def photograph(report: Path) -> bytes:
+    """Return what a report tells of one target as PNG, in few colours so that it is small."""
+    sys.path.insert(0, str(CHECKOUT / "tests" / "support"))
+    import chromium
+
+    with chromium.browser() as pipe:
+        page = chromium.Page(pipe)
+        page.look(PHOTO_WIDTH)
+        page.open(report.as_uri())
+        top, bottom = page.evaluate(_ENDS.replace("TARGET", TARGET))
+        whole = Image.open(io.BytesIO(page.screenshot(whole=True))).convert("RGB")
+    part = whole.crop((0, round(top) + 2, PHOTO_WIDTH, round(bottom) + PHOTO_MARGIN))
+    stream = io.BytesIO()
+    part.quantize(PHOTO_COLOURS).save(stream, "PNG", optimize=True)
+    return stream.getvalue()
 
 
 def run_demo(directory: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge_runtime.contract.bundle.manifest import Manifest, Target, Variant
+from edge_runtime.contract.cpuinfo import lacking
 from edge_runtime.contract.errors import (
     DeviceError,
     EngineMissing,
@@ -172,6 +173,22 @@ def _wrong_platform(manifest: Manifest, facts: DeviceFacts) -> Refusal | None:
     )
 
 
+def _lacks_instructions(manifest: Manifest, facts: DeviceFacts) -> Refusal | None:
+    target = manifest.target
+    groups = lacking(target.cpu_flags, facts.cpu_flags)
+    if not groups:
+        return None
+    wanted = " and ".join(" or ".join(group) for group in groups)
+    return Refusal(
+        target=target.name,
+        variant="",
+        error=NoMatchingTarget,
+        reason=f"{target.name} needs a processor with {wanted}, "
+        f"this device has one without: {facts.cpu_model or 'it has no name'}",
+        hint=f"Build the bundle for it too: packager build --target {facts.architecture}-cpu",
+    )
+
+
 def _too_little_memory(manifest: Manifest, facts: DeviceFacts) -> Refusal | None:
     target = manifest.target
     if facts.usable_memory_bytes >= target.memory_bytes:
@@ -238,6 +255,7 @@ def _provider_refusal(
 
 _REASONS: tuple[Callable[[Manifest, DeviceFacts], Refusal | None], ...] = (
     _wrong_platform,
+    _lacks_instructions,
     _too_little_memory,
     _no_engine,
     _old_engine,

@@ -53,6 +53,14 @@ _ORT_TYPES = {
     "uint64": "uint64",
 }
 
+# How far the engine rewrites a graph before it runs, by its own names.
+_OPTIMISATIONS = {
+    "disabled": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+
 _LOG_FATAL = 4
 _MAX_REASON = 300
 
@@ -71,12 +79,19 @@ class SessionPlan:
         threads: intra-op threads, at least 1.
         session_options: configuration entries.
         provider_options: options of the provider.
+        optimisation: how far the engine rewrites the graph: ``disabled``, ``basic``,
+            ``extended`` or ``all``.
+        without: the engine's names of single rewritings that it leaves out.
+        written: where the engine writes the graph as it rewrote it.
     """
 
     provider: str = CPU
     threads: int = 1
     session_options: Mapping[str, str] = field(default_factory=dict)
     provider_options: Mapping[str, str] = field(default_factory=dict)
+    optimisation: str = "all"
+    without: tuple[str, ...] = ()
+    written: Path | None = None
 
 
 def telemetry_state() -> str:
@@ -219,8 +234,9 @@ def open_session(model: bytes | Path, plan: SessionPlan) -> Session:
         raise _provider_missing(plan.provider, available)
     source = model if isinstance(model, bytes) else str(model)
     providers = [(plan.provider, dict(plan.provider_options))]
+    without = {"disabled_optimizers": list(plan.without)} if plan.without else {}
     try:
-        raw = ort.InferenceSession(source, _options(ort, plan), providers=providers)
+        raw = ort.InferenceSession(source, _options(ort, plan), providers, **without)
     except _engine_errors() as error:
         raise ModelLoadFailed(
             f"the engine {_distribution()[1]} refused the model: {_first_line(error)}",
@@ -240,6 +256,10 @@ def _options(ort: ModuleType, plan: SessionPlan) -> Any:
     options.intra_op_num_threads = plan.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_FATAL
+    level = _OPTIMISATIONS[plan.optimisation]
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
+    if plan.written is not None:
+        options.optimized_model_filepath = str(plan.written)
     entries = {
         # Spinning doubled the CPU time per prediction and was often slower.
         "session.intra_op.allow_spinning": "0",

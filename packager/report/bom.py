@@ -19,6 +19,7 @@ from packager import __version__
 from packager.report.facts import BuildFacts, TargetFacts
 
 FILE_NAME = "bom.cdx.json"
+_NO_PACKAGES = ("python", "zlib")
 
 
 def render_bom(facts: BuildFacts, target: TargetFacts, files: Mapping[str, Content]) -> bytes:
@@ -70,7 +71,11 @@ def _model(facts: BuildFacts, target: TargetFacts) -> dict[str, Any]:
             },
             "quantitativeAnalysis": {
                 "performanceMetrics": [
-                    {"type": facts.metric, "value": f"{item.quality:.6g}", "slice": item.name}
+                    {
+                        "type": facts.metric_name,
+                        "value": f"{item.quality:.6g}",
+                        "slice": item.name,
+                    }
                     for item in target.measured
                     if item.quality is not None
                 ]
@@ -107,13 +112,12 @@ def _data(facts: BuildFacts, target: TargetFacts) -> list[dict[str, Any]]:
 
 
 def _software(facts: BuildFacts) -> list[dict[str, Any]]:
-    """Return the libraries, and Python, which is on no package index."""
+    """Return the libraries; Python and what it brings along are on no package index."""
     found = []
     for name, version in sorted(facts.versions.items()):
-        component = {"type": "library", "bom-ref": f"library-{name}", "name": name}
-        if name == "python":
-            component["type"] = "platform"
-        else:
+        kind = "platform" if name == "python" else "library"
+        component = {"type": kind, "bom-ref": f"library-{name}", "name": name}
+        if name not in _NO_PACKAGES:
             component["purl"] = f"pkg:pypi/{name}@{quote(version, safe='')}"
         found.append({**component, "version": version})
     return found

@@ -6,10 +6,21 @@ from collections.abc import Sequence
 
 from edge_runtime.contract.bundle.manifest import Interface
 from packager.report.facts import BuildFacts, ParityFacts, TargetFacts
-from packager.variant import Measured
+from packager.report.words import (
+    HOST,
+    drop_figure,
+    drop_words,
+    interval,
+    is_relative,
+    judged_on,
+    quality_figure,
+    run_commands,
+)
+from packager.variant import Score
 
 FILE_NAME = "README.md"
 _MAX_COLUMNS = 40
+_BUILDER = "the machine that built it"
 
 
 def render_card(facts: BuildFacts, target: TargetFacts) -> bytes:
@@ -24,7 +35,9 @@ def render_card(facts: BuildFacts, target: TargetFacts) -> bytes:
         "## What comes out",
         _outputs(facts.interface),
         "## Variants, best first",
-        _variants(facts, target),
+        _variants(target),
+        "## Quality",
+        _quality(facts, target),
         "## How it was checked",
         _bullets(_checks(facts, target)),
         "## How to run it",
@@ -73,22 +86,42 @@ def _outputs(interface: Interface) -> str:
     return _bullets(lines)
 
 
-def _variants(facts: BuildFacts, target: TargetFacts) -> str:
+def _variants(target: TargetFacts) -> str:
     measured = {item.name: item for item in target.measured}
     rows = [
-        (
-            variant.name,
-            variant.provider,
-            f"{measured[variant.name].size:,}",
-            _quality(measured[variant.name]),
-        )
+        (variant.name, variant.provider, f"{measured[variant.name].size:,}")
         for variant in target.ladder
     ]
-    return _table(("variant", "execution provider", "bytes", facts.metric or "quality"), rows)
+    return _table(("variant", "execution provider", "bytes"), rows)
 
 
-def _quality(item: Measured) -> str:
-    return "not measured" if item.quality is None else f"{item.quality:.4f}"
+def _quality(facts: BuildFacts, target: TargetFacts) -> str:
+    """Return each variant's quality on each CPU; of time and memory a card says nothing."""
+    measured = {item.name: item for item in target.measured}
+    shipped = [measured[variant.name] for variant in target.ladder]
+    cpus = judged_on(shipped)
+    if not cpus:
+        return "Quality was not measured: there were no rows to measure it on."
+    rows = []
+    for item in shipped:
+        found = {score.cpu: _score(facts, score) for score in item.scores}
+        rows.append((item.name, *(found.get(cpu, "not run") for cpu in cpus)))
+    names = [_BUILDER if cpu == HOST else cpu for cpu in cpus]
+    return (
+        f"{facts.metric_name} on {facts.data.held_out if facts.data else 0} held-out rows; in "
+        "brackets the drop against float32 and its 95 % interval, less than zero where it is "
+        f"better.\n\n{_table(('variant', *names), rows)}"
+    )
+
+
+def _score(facts: BuildFacts, score: Score) -> str:
+    relative = is_relative(facts)
+    words = drop_words(score, relative=relative)
+    if score.problem or score.low == score.high:
+        return f"{quality_figure(facts, score)} ({words})"
+    drop, ends = drop_figure(score.drop, relative=relative), interval(score, relative=relative)
+    noise = ", within noise" if score.within_noise else ""
+    return f"{quality_figure(facts, score)} ({drop}, {ends}{noise})"
 
 
 def _checks(facts: BuildFacts, target: TargetFacts) -> list[str]:
@@ -113,13 +146,7 @@ def _parity(parity: ParityFacts) -> list[str]:
 
 
 def _usage(name: str, version: str) -> str:
-    return (
-        "```\n"
-        "edge-runtime trust add release.pub\n"
-        f"edge-runtime install {name}-{version}.oci.tar\n"
-        f"edge-runtime predict {name} --input rows.csv --output answers.csv\n"
-        "```"
-    )
+    return "\n".join(["```", *run_commands(name, version), "```"])
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from edge_runtime.contract.bundle.manifest import Interface, Variant
+from edge_runtime.contract.bundle.manifest import FileEntry, Interface, Variant
+from packager.budgets import Budgets
 from packager.graph import SourceFacts
+from packager.scoring import Metric
 from packager.target import TargetProfile
 from packager.variant import Measured, Skipped, Verdict
 
-SCHEMA = "edgepack.report/1"
+SCHEMA = "edgepack.report/2"
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,26 @@ class ParityFacts:
 
 
 @dataclass(frozen=True)
+class Effect:
+    """What the first rung does to the answers on held-out rows, against plain float32.
+
+    Attributes:
+        kind: ``confusion`` or ``residuals``.
+        variant: the rung.
+        names: the classes; of residuals the edges of the bins, as text.
+        before: float32's counts: a row for each true class, a column for each answered one; of
+            residuals one row, a count a bin.
+        after: the rung's.
+    """
+
+    kind: str
+    variant: str
+    names: Sequence[str]
+    before: Sequence[Sequence[int]]
+    after: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
 class TargetFacts:
     """What was built for one target.
 
@@ -126,6 +148,8 @@ class TargetFacts:
         notes: what was not measured on this host, as sentences.
         golden_rows: how many golden vectors there are.
         golden_synthetic: whether they were drawn rather than rows of somebody's.
+        effect: what the first rung does to the answers; None without truth, or where it is
+            float32 itself.
     """
 
     profile: TargetProfile
@@ -136,6 +160,7 @@ class TargetFacts:
     notes: Sequence[str]
     golden_rows: int
     golden_synthetic: bool
+    effect: Effect | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +173,8 @@ class BuildFacts:
         interface: what goes in and comes out.
         data: which rows took part; None without ``--data``.
         parity: None where there was nothing to compare with.
-        metric: what quality means, for example ``balanced_accuracy``; empty without labels.
+        metric: what quality means; None without data.
+        budgets: what every variant had to keep.
         targets: one for each target.
         unchecked: what was not checked and why, as sentences.
         versions: the libraries that made the bundle.
@@ -160,11 +186,17 @@ class BuildFacts:
     interface: Interface
     data: DataFacts | None
     parity: ParityFacts | None
-    metric: str
+    metric: Metric | None
+    budgets: Budgets
     targets: Sequence[TargetFacts]
     unchecked: Sequence[str]
     versions: Mapping[str, str]
     repairs: Sequence[str] = ()
+
+    @property
+    def metric_name(self) -> str:
+        """The metric's name; empty without data."""
+        return self.metric.name if self.metric else ""
 
 
 @dataclass(frozen=True)
@@ -177,6 +209,7 @@ class PackedFacts:
         sha256: of the whole file, in hex.
         signer: fingerprint of the key; empty for an unsigned bundle.
         packages: the digest of each target's package, by target.
+        contents: the signed files of each target, by target.
     """
 
     bundle: str
@@ -184,6 +217,7 @@ class PackedFacts:
     sha256: str
     signer: str
     packages: Mapping[str, str]
+    contents: Mapping[str, Sequence[FileEntry]] = field(default_factory=dict)
 
 
 def report_json(
@@ -191,6 +225,13 @@ def report_json(
 ) -> dict[str, Any]:
     """Return the report: facts for people and machines, and the values that a replay needs."""
     told = {"schema": SCHEMA, "bundle": asdict(packed), **asdict(facts)}
+    for target, told_target in zip(facts.targets, told["targets"], strict=True):
+        for item, told_item in zip(target.measured, told_target["measured"], strict=True):
+            told_item |= {
+                "quality": item.quality,
+                "worst": item.worst.cpu if item.worst else None,
+                "agreement": item.agreement,
+            }
     return {**in_json(told), "values": dict(values)}
 
 

@@ -1,4 +1,4 @@
-"""The report as a file: written for people and machines, read back for a replay."""
+"""The report as files: for machines, read back for a replay, and as a page for people."""
 
 from __future__ import annotations
 
@@ -38,6 +38,18 @@ def write_report(path: Path, document: Mapping[str, Any]) -> None:
     with path.open("x", encoding="utf-8") as stream:
         json.dump(document, stream, indent=1, ensure_ascii=False, allow_nan=False)
         stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write the report's page.
+
+    Raises:
+        OSError: when it cannot be written; then the file is the caller's to remove.
+    """
+    with path.open("x", encoding="utf-8", newline="\n") as stream:
+        stream.write(page)
         stream.flush()
         os.fsync(stream.fileno())
 

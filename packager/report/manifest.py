@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_runtime.contract.bundle.manifest import EXTERNAL_WEIGHTS, Golden, Manifest, Target
+from edge_runtime.contract.bundle.manifest import Golden, Manifest, Target
 from packager.report.facts import BuildFacts, TargetFacts
 
 # The oldest edge runtime that reads what this packager writes.
@@ -11,7 +11,7 @@ GOLDEN_NAME = "golden.npz"
 
 
 def make_manifest(facts: BuildFacts, target: TargetFacts) -> Manifest:
-    """Return everything but the table of files, which packing fills in."""
+    """Return everything but what packing fills in: the table of files, ``must_understand``."""
     profile, identity, source = target.profile, facts.identity, facts.source
     data = {"sha256": facts.data.sha256, "rows": facts.data.rows} if facts.data else None
     return Manifest(
@@ -20,7 +20,7 @@ def make_manifest(facts: BuildFacts, target: TargetFacts) -> Manifest:
         release=identity.release,
         description=identity.description,
         min_runtime=MIN_RUNTIME,
-        must_understand=(EXTERNAL_WEIGHTS,) if any(v.weights for v in target.ladder) else (),
+        must_understand=(),
         target=Target(
             name=profile.name,
             os=profile.os,
@@ -31,6 +31,7 @@ def make_manifest(facts: BuildFacts, target: TargetFacts) -> Manifest:
             ir=profile.ir,
             memory_bytes=profile.memory_bytes,
             threads=profile.threads,
+            cpu_flags=profile.cpu_flags,
         ),
         interface=facts.interface,
         variants=tuple(target.ladder),

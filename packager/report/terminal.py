@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import shorten
 
 from edge_runtime.contract.terminal import harmless
 from edge_runtime.contract.units import size
 from packager.bundle_file import PackedTarget
-from packager.console import wrapped
+from packager.console import WIDTH, wrapped
 from packager.report.facts import BuildFacts, KindFacts, PackedFacts, ParityFacts, TargetFacts
+from packager.report.words import (
+    cpu_words,
+    drop_figure,
+    drop_words,
+    is_relative,
+    judged_on,
+    listed,
+    quality_figure,
+    time_shares,
+)
 from packager.target import TargetProfile
-from packager.variant import Measured
+from packager.variant import Measured, Score
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] = (), indent: str = "  ") -> str:
@@ -35,8 +46,14 @@ def _lines(texts: Sequence[str]) -> list[str]:
 # --- build ---------------------------------------------------------------------------------
 
 
-def build_text(facts: BuildFacts, packed: PackedFacts) -> str:
-    """Return the summary of a build."""
+def build_text(facts: BuildFacts, packed: PackedFacts, page: str) -> str:
+    """Return the summary of a build.
+
+    Args:
+        facts: what is known of it.
+        packed: the file that came out.
+        page: where the whole report lies.
+    """
     blocks = [parity_text(facts.parity)] if facts.parity and facts.parity.kinds else []
     blocks += [_target_text(facts, target) for target in facts.targets]
     if facts.repairs:
@@ -44,7 +61,10 @@ def build_text(facts: BuildFacts, packed: PackedFacts) -> str:
     if facts.unchecked:
         blocks.append("\n".join(["not checked", *_lines(facts.unchecked)]))
     signed = f"signed by {packed.signer}" if packed.signer else "unsigned"
-    blocks.append(f"{packed.bundle}  {size(packed.size)}\n  sha256 {packed.sha256}\n  {signed}")
+    blocks.append(
+        f"{packed.bundle}  {size(packed.size)}\n  sha256 {packed.sha256}\n  {signed}\n"
+        f"  every candidate and reason: {page}"
+    )
     return "\n\n".join(blocks)
 
 
@@ -79,33 +99,49 @@ def _differences(kind: KindFacts) -> list[str]:
 
 
 def _target_text(facts: BuildFacts, target: TargetFacts) -> str:
-    """Return one target as a table; a rung that does not ship has its reason below it."""
-    shipped = {variant.name for variant in target.ladder}
-    base = target.measured[-1]
-    rows = [
-        (
-            "ships" if item.name in shipped else "-",
-            item.name,
-            size(item.size),
-            f"{item.size / base.size:.2f}",
-            "" if item.quality is None else f"{item.quality:.4f}",
-            _time_shares(item, base),
-        )
-        for item in target.measured
-    ]
-    head = ("", "variant", "size", "share", facts.metric, "time against float32")
+    """Return what ships and float32 as a table, and a line for each other candidate."""
+    ladder = [variant.name for variant in target.ladder]
+    measured = {item.name: item for item in target.measured}
+    base = target.measured[0]
+    rows = [_row(facts, measured[name], base) for name in dict.fromkeys([*ladder, base.name])]
+    times = f"time at {', '.join(map(str, base.latency))}"
+    head = ("variant", "size", "share", times, "quality", "drop")
     reasons = [f"{one.name} {one.reason}" for one in target.verdicts if not one.admitted]
     reasons += [f"{one.name} was not made: {one.reason}" for one in target.skipped]
-    lines = [target.profile.name, table(rows, head)]
-    return "\n".join([*lines, *_lines([*reasons, *target.notes])])
+    lines = [*wrapped(_headline(facts, target), ""), table(rows, head)]
+    # A page for people lies beside the bundle: it has every reason whole.
+    lines += [f"  {shorten(reason, WIDTH - 2, placeholder=' …')}" for reason in reasons]
+    return "\n".join([*lines, *_lines(target.notes)])
 
 
-def _time_shares(item: Measured, base: Measured) -> str:
-    """Return by batch size how much of float32's time a call takes on this machine."""
-    return ", ".join(
-        f"{duration / base.latency[batch]:.2f} at batch {batch}"
-        for batch, duration in item.latency.items()
+def _headline(facts: BuildFacts, target: TargetFacts) -> str:
+    """Return the target's name, and what its qualities are."""
+    cpus = [cpu_words(cpu) for cpu in judged_on(target.measured)]
+    if not cpus:
+        return target.profile.name
+    where = f"the worst of {listed(cpus)}" if len(cpus) > 1 else f"on {cpus[0]}"
+    return f"{target.profile.name}: {facts.metric_name}, {where}"
+
+
+def _row(facts: BuildFacts, item: Measured, base: Measured) -> tuple[str, ...]:
+    worst = item.worst
+    return (
+        item.name,
+        size(item.size),
+        f"{item.size / base.size:.2f}",
+        ", ".join(f"{share:.2f}" for share in time_shares(item, base).values()),
+        quality_figure(facts, worst) if worst else "",
+        _drop(worst, relative=is_relative(facts)) if worst and item is not base else "",
     )
+
+
+def _drop(score: Score, *, relative: bool) -> str:
+    """Return a drop with its 95 % interval; one within noise is called so, not told."""
+    words = drop_words(score, relative=relative)
+    if score.problem or score.low == score.high:
+        return words
+    ends = (drop_figure(end, relative=relative) for end in (score.low, score.high))
+    return f"{words.removeprefix('drop ')} ({'…'.join(ends)})"
 
 
 # --- bundles and targets --------------------------------------------------------------------
@@ -123,24 +159,29 @@ def bundle_text(targets: Sequence[PackedTarget]) -> str:
 def _packed_text(target: PackedTarget) -> str:
     manifest = target.manifest
     needs, golden = manifest.target, manifest.golden
-    sizes = {entry.path: entry.size for entry in manifest.files}
     variants = [
-        (variant.name, size(sizes[variant.model_file]), harmless(variant.provider))
+        (variant.name, *map(size, target.sizes(variant)), harmless(variant.provider))
         for variant in manifest.variants
     ]
+    files = manifest.files
+    sizes = (sum(one.size for one in files), sum(one.blob.size for one in files))
     facts = [
-        ("files", f"{len(sizes)}, {size(sum(sizes.values()))}"),
+        ("files", f"{len(files)}, {size(sizes[0])}, in the bundle {size(sizes[1])}"),
         ("needs", f"onnxruntime {needs.min_engine}, edge-runtime {manifest.min_runtime}"),
         ("golden", f"{golden.rows} {'drawn' if golden.synthetic else 'real'} rows"),
         ("package", target.digest),
         ("signature", "there; packager verify checks it" if target.signature else "none"),
     ]
-    head = ("variant", "size", "execution provider")
+    head = ("variant", "size", "in the bundle", "execution provider")
     name = manifest.target.name
     return f"{name}\n{table(variants, head)}\n{table(facts)}"
 
 
 def targets_text(profiles: Sequence[TargetProfile]) -> str:
     """Return the target profiles that ``--target`` takes."""
-    rows = [(one.name, " ".join(one.precisions), one.description) for one in profiles]
-    return table(rows, ("target", "variants, best first", "for"), indent="")
+    rows = [
+        row
+        for one in profiles
+        for row in ((one.name, one.description), ("", f"tries {', '.join(one.precisions)}"))
+    ]
+    return table(rows, ("target", "for"), indent="")

@@ -22,8 +22,8 @@ from packager.errors import (
     DataUnusable,
     SourceFailed,
 )
-from packager.external_data import tensors_of
 from packager.graph import Description, Graph, MissingProbe, SourceFacts, tensor_specs
+from packager.graphs.external_data import tensors_of
 from packager.sources import wire
 from packager.sources.sandbox import CrashError, Sandbox, clean
 from packager.sources.wire import Message, WireBrokenError

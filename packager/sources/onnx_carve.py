@@ -13,7 +13,7 @@ from typing import cast
 from onnx import GraphProto, ModelProto, TensorProto
 
 from edge_runtime.contract.bundle.onnxwire import blocks
-from packager.external_data import PAGE, referring
+from packager.graphs.external_data import PAGE, referring
 
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 

@@ -15,8 +15,8 @@ from edge_runtime.contract.bundle.digests import sha256_file
 from edge_runtime.contract.errors import GraphRefused
 from edge_runtime.contract.tensors import TensorSpec
 from packager.errors import ConversionFailed, SourceUnreadable
-from packager.external_data import are_many, hollow, locate, take_in
 from packager.graph import Label, tensor_specs
+from packager.graphs.external_data import are_many, hollow, locate, take_in
 from packager.sources.onnx_carve import carved
 
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})

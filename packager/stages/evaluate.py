@@ -1,105 +1,94 @@
-"""What each candidate is worth: quality on held-out rows, bytes, and speed on this chip."""
+"""What each candidate is worth: quality, bytes, memory, and speed where this is the chip."""
 
 from __future__ import annotations
 
-import platform
-import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from edge_runtime.contract.tensors import Array, Arrays, Tolerance
+from edge_runtime.contract.bundle.manifest import VARIANT_DIRECTORY
+from edge_runtime.contract.bundle.packing import packed_size
+from edge_runtime.contract.errors import ModelLoadFailed, PredictionFailed
+from edge_runtime.contract.tensors import Arrays, Tolerance
 from edge_runtime.engine.session import CPU, Session
 from packager.answers import BATCH, fixed_batch, row_count, run_rows, take_rows
-from packager.errors import ConfigInvalid
+from packager.budgets import Drop
+from packager.emulation.answers import Job, Ran, Setting, answers_on
+from packager.emulation.machines import HOST, Machine, host_architecture
+from packager.measuring.memory import peaks
+from packager.measuring.timing import interleaved_medians
+from packager.measuring.work import products_a_row
 from packager.record import Record, fingerprint, within
-from packager.variant import Candidate, Measured
+from packager.scoring import HeldOut, Judge, Metric, classes, worst
+from packager.variant import Candidate, Measured, Score
 
-Label = str | int | float | bool
-
-# A class rarer than this makes every accuracy look good.
-RARE = 0.1
 # Quality of the same bytes on two processors.
-QUALITY_TOLERANCE = Tolerance(rtol=0.0, atol=0.02)
+QUALITY_TOLERANCE = Tolerance(rtol=0.02, atol=0.02)
 TIMED_BATCHES = (1, BATCH)
-ROUNDS = 21
-# One reading lasts about this long, so that the clock's own grain does not count.
-READING_NS = 2_000_000
 
-_TWO_CLASSES = 2
-_ARCHITECTURES = {"x86_64": "x86-64", "amd64": "x86-64", "aarch64": "arm64", "arm64": "arm64"}
+# So many rows are scored on a promised CPU at most, and fewer where an emulator, which manages
+# about a hundred million products a second, would take more than some minutes a candidate.
+MOST_ROWS = 1024
+FEWEST_ROWS = 32
+EMULATED_PRODUCTS = 30_000_000_000
+# Of models that multiply more than this on those rows only what may ship is scored there.
+SLOW_PRODUCTS = 3_000_000_000
+EMULATED_BYTES = 256_000_000
+# What a candidate that answers nothing there is worth.
+_NOTHING = {"quality": math.nan, "drop": math.inf, "low": math.inf, "high": math.inf}
+
+MachineRun = Callable[[Callable[[Machine], Any], Iterable[Machine]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """The rows that judge, and what the graph's outputs mean.
+class Bar:
+    """What candidates are held against.
 
     Attributes:
-        feed: the graph's inputs.
-        truth: classes or numbers, a row each; None where nobody knows.
-        task: the graph's task.
-        roles: which output is ``label``, ``probability``, ``score`` or ``value``.
-        labels: the classes in the order of the probability columns.
+        rows: the held-out rows.
+        metric: what quality is.
+        drop: the budget, in whose unit drops are told.
+        record: keeps the figures.
     """
 
-    feed: Arrays
-    truth: Array | None
-    task: str
-    roles: Mapping[str, str]
-    labels: Sequence[Label] = ()
+    rows: HeldOut
+    metric: Metric
+    drop: Drop
+    record: Record
 
+    def key(self, plain: Candidate) -> str:
+        """Return what stands for rows, metric, unit and plain float32 in the record's keys."""
+        truth = {} if self.rows.truth is None else {"truth": classes(self.rows.truth)}
+        unit = self.drop.of(bounded=self.metric.bounded).relative
+        how = f"{self.metric.name} {unit}"
+        return fingerprint(plain.model.mark, self.rows.feed, truth, how)
 
-def choose_metric(wanted: str | None, rows: HeldOut) -> str:
-    """Return the metric that judges: the one wanted, or the one that suits the labels.
-
-    Raises:
-        ConfigInvalid: when the wanted one does not suit the model.
-    """
-    possible = _possible_metrics(rows)
-    if wanted is None:
-        return possible[0]
-    if wanted in possible:
-        return wanted
-    raise ConfigInvalid(
-        f"the metric {wanted} does not suit this model and its labels; "
-        f"{' or '.join(possible)} would",
-        hint="Leave out --metric, or name one that suits.",
-        key="metric",
-        expected=possible,
-        found=wanted,
-    )
-
-
-def _possible_metrics(rows: HeldOut) -> list[str]:
-    if rows.truth is not None and rows.task == "classification":
-        if rows.roles.keys().isdisjoint({"probability", "score"}):
-            return ["balanced_accuracy"]
-        _, counts = np.unique(_classes(rows.truth), return_counts=True)
-        rare = counts.min() < RARE * counts.sum()
-        both = ["balanced_accuracy", "average_precision"]
-        return both[::-1] if rare else both
-    if rows.truth is not None and rows.task == "regression":
-        return ["r2"]
-    return ["agreement"]
+    def agree(self, recorded: dict[str, Any], fresh: dict[str, Any]) -> str | None:
+        """Compare figures of two processors; where rows are few, one of them moves much."""
+        loose = replace(QUALITY_TOLERANCE, atol=QUALITY_TOLERANCE.atol + 2 / self.rows.count)
+        return within(loose)(recorded, fresh)
 
 
 def evaluate(
     candidates: Sequence[Candidate],
     rows: HeldOut | None,
     *,
-    metric: str,
+    metric: Metric | None,
+    drop: Drop,
     architecture: str,
     record: Record,
 ) -> tuple[Measured, ...]:
-    """Measure every candidate on the same rows; without rows, only its bytes.
+    """Measure every candidate on the same rows here; without rows, only its bytes.
 
     Args:
-        candidates: in the order of the ladder; the last one is float32, the measure of all.
+        candidates: the first one is plain float32, the measure of all.
         rows: the held-out rows, if there are any.
-        metric: see ``choose_metric``.
+        metric: see ``choose_metric``; None without rows.
+        drop: the budget, in whose unit drops are told.
         architecture: the target's. Time is measured only where this host is that chip, and of
             the CPU alone; a replay has the recorded times wherever it runs, or none.
         record: keeps the figures.
@@ -107,136 +96,102 @@ def evaluate(
     Raises:
         ReplayMismatch: when quality does not agree with the recorded one.
     """
-    if rows is None:
-        return tuple(Measured(c.name, c.precision, c.model.size) for c in candidates)
-    sessions = {c.name: c.open_here() for c in candidates}
-    base = run_rows(sessions[candidates[-1].name], rows.feed)
+    sizes = tuple(_sizes(candidate) for candidate in candidates)
+    if rows is None or metric is None:
+        return sizes
+    plain = candidates[0]
+    sessions, problems = _opened(candidates)
+    bar = Bar(rows, metric, drop, record)
+    judge = Judge(metric, drop, rows, run_rows(sessions[plain.name], rows.feed))
+    mark = bar.key(plain)
+    scores = {}
+    for candidate in candidates:
+        name = candidate.name
+        figures = record.measured(
+            f"quality/{name}/{fingerprint(candidate.model.mark)}/{mark}",
+            partial(_scored, candidate, sessions.get(name), judge, rows.feed, problems),
+            bar.agree,
+        )
+        scores[name] = Score(**figures)
+    sound = {name: one for name, one in sessions.items() if not scores[name].problem}
     models = fingerprint(*(candidate.model.mark for candidate in candidates), rows.feed)
     latency = _latency(
-        sessions,
+        sound,
         rows.feed,
-        f"latency/{architecture}/{models}",
+        f"latency/{architecture}/{plain.provider}/{models}",
         here=host_is(architecture) and all(c.provider == CPU for c in candidates),
         record=record,
     )
-    truth = {} if rows.truth is None else {"truth": _classes(rows.truth)}
-    mark = fingerprint(candidates[-1].model.mark, rows.feed, truth, metric)
-    measured = []
-    for candidate in candidates:
-        figures = record.measured(
-            f"quality/{candidate.name}/{fingerprint(candidate.model.mark)}/{mark}",
-            _Judgement(candidate, sessions[candidate.name], rows, base, metric).figures,
-            within(QUALITY_TOLERANCE),
+    running = [one for one in candidates if one.name in sound]
+    memory = peaks(running, _first(rows.feed, BATCH), record)
+    return tuple(
+        replace(
+            one,
+            scores=(scores[one.name],),
+            latency={
+                size: took[one.name] for size, took in latency.items() if one.name in took
+            },
+            memory=memory.get(one.name),
         )
-        measured.append(
-            Measured(
-                candidate.name,
-                candidate.precision,
-                candidate.model.size,
-                quality=figures["quality"],
-                agreement=figures["agreement"],
-                latency={batch: found[candidate.name] for batch, found in latency.items()},
-            )
-        )
-    return tuple(measured)
+        for one in sizes
+    )
+
+
+def _sizes(candidate: Candidate) -> Measured:
+    model = candidate.model
+    packed = packed_size(f"{VARIANT_DIRECTORY}/{candidate.name}.onnx", model.graph)
+    if model.weights is not None:
+        path = f"{VARIANT_DIRECTORY}/{model.weights.path.name}"
+        packed += packed_size(path, model.weights.content)
+    return Measured(candidate.name, candidate.precision, model.size, packed)
 
 
 # --- quality -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Judgement:
-    """One candidate before the held-out rows."""
-
-    candidate: Candidate
-    session: Session
-    rows: HeldOut
-    base: Arrays
-    metric: str
-
-    def figures(self) -> dict[str, float]:
-        """Return quality and agreement, each the worst over the batch sizes that matter."""
-        # With ranges measured at each call, an answer depends on what else is in the batch.
-        dynamic = b"DynamicQuantizeLinear" in self.candidate.model.graph
-        batches = (1, BATCH) if dynamic else (BATCH,)
-        found = [self._judge(run_rows(self.session, self.rows.feed, n)) for n in batches]
-        quality, agreement = np.min(found, axis=0)  # NaN wins
-        return {"quality": float(quality), "agreement": float(agreement)}
-
-    def _judge(self, answers: Arrays) -> tuple[float, float]:
-        floats = [array for array in answers.values() if array.dtype.kind == "f"]
-        expected = [array for array in self.base.values() if array.dtype.kind == "f"]
-        agreement = _agreement(self.rows, answers, self.base)
-        if any(
-            (np.isfinite(wanted) & ~np.isfinite(array)).any()
-            for array, wanted in zip(floats, expected, strict=True)
-        ):
-            return float("nan"), agreement
-        if self.metric == "agreement" or self.rows.truth is None:
-            return agreement, agreement
-        return _METRICS[self.metric](self.rows, self.rows.truth, answers), agreement
+def _opened(candidates: Sequence[Candidate]) -> tuple[dict[str, Session], dict[str, str]]:
+    """Open candidates, and say of those but plain float32 why the engine refuses them."""
+    sessions, problems = {candidates[0].name: candidates[0].open_here()}, {}
+    for candidate in candidates[1:]:
+        try:
+            sessions[candidate.name] = candidate.open_here()
+        except ModelLoadFailed as error:
+            problems[candidate.name] = error.message
+    return sessions, problems
 
 
-def _agreement(rows: HeldOut, answers: Arrays, base: Arrays) -> float:
-    """Return the share of equal labels; of other answers, the share of variance explained."""
-    if "label" in rows.roles:
-        name = rows.roles["label"]
-        return float((answers[name] == base[name]).mean())
-    shares = [
-        _explained(base[name], array)
-        if array.dtype.kind == "f"
-        else (array == base[name]).mean()
-        for name, array in answers.items()
-    ]
-    return float(min(shares))
+def _scored(
+    candidate: Candidate,
+    session: Session | None,
+    judge: Judge,
+    feed: Arrays,
+    problems: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the worst score over the batch sizes that matter."""
+    if session is None:
+        return _nothing(HOST, problems[candidate.name])
+    try:
+        answers = [run_rows(session, feed, batch) for batch in _batches(candidate)]
+    except PredictionFailed as error:
+        return _nothing(HOST, error.message)
+    return vars(worst([judge.score(one) for one in answers]))
 
 
-def _explained(truth: Array, found: Array) -> float:
-    """Return R²: 1 for exact answers, 0 for answers no better than the mean."""
-    wanted = np.nan_to_num(truth.astype(np.float64).ravel())
-    error = np.square(np.nan_to_num(found.astype(np.float64).ravel()) - wanted).sum()
-    spread = np.square(wanted - wanted.mean()).sum()
-    if spread == 0:
-        return 1.0 if error == 0 else 0.0
-    return float(1 - error / spread)
+def _batches(candidate: Candidate) -> tuple[int, ...]:
+    """Return the batch sizes at which a candidate may answer differently."""
+    # With ranges measured at each call, an answer depends on what else is in the batch.
+    return (1, BATCH) if b"DynamicQuantizeLinear" in candidate.model.graph else (BATCH,)
 
 
-def _balanced_accuracy(rows: HeldOut, truth: Array, answers: Arrays) -> float:
-    found, wanted = _classes(answers[rows.roles["label"]]), _classes(truth)
-    return float(np.mean([(found[wanted == one] == one).mean() for one in np.unique(wanted)]))
+def _is_score(found: Any) -> bool:
+    fresh = _nothing("", "")
+    return isinstance(found, dict) and {name: type(one) for name, one in found.items()} == {
+        name: type(one) for name, one in fresh.items()
+    }
 
 
-def _average_precision(rows: HeldOut, truth: Array, answers: Arrays) -> float:
-    """Return the rarer class's average precision, or of several classes their mean."""
-    from sklearn.metrics import average_precision_score
-
-    name = rows.roles.get("probability", rows.roles.get("score", ""))
-    wanted, scores = _classes(truth), np.nan_to_num(answers[name])
-    present, counts = np.unique(wanted, return_counts=True)
-    judged = present[[counts.argmin()]] if len(rows.labels) == _TWO_CLASSES else present
-    order = {_class(label): index for index, label in enumerate(rows.labels)}
-    found = [average_precision_score(wanted == one, scores[:, order[one]]) for one in judged]
-    return float(np.mean(found))
-
-
-def _r2(rows: HeldOut, truth: Array, answers: Arrays) -> float:
-    return _explained(truth, answers[rows.roles["value"]])
-
-
-_METRICS: dict[str, Callable[[HeldOut, Array, Arrays], float]] = {
-    "average_precision": _average_precision,
-    "balanced_accuracy": _balanced_accuracy,
-    "r2": _r2,
-}
-
-
-def _classes(values: Array) -> Array:
-    """Return classes as texts that are equal whether a class is told as 1, 1.0 or True."""
-    return np.array([_class(value) for value in values.ravel().tolist()], dtype=str)
-
-
-def _class(value: Label) -> str:
-    return value if isinstance(value, str) else repr(float(value))
+def _nothing(cpu: str, problem: str) -> dict[str, Any]:
+    return vars(Score(cpu, **_NOTHING, agreement=0.0, problem=problem))
 
 
 # --- time ----------------------------------------------------------------------------------
@@ -244,7 +199,7 @@ def _class(value: Label) -> str:
 
 def host_is(architecture: str) -> bool:
     """Tell whether this machine's processor is of a target's architecture."""
-    return _ARCHITECTURES.get(platform.machine().lower()) == architecture
+    return host_architecture() == architecture
 
 
 def _latency(
@@ -256,29 +211,142 @@ def _latency(
     for batch in (fixed,) if fixed else TIMED_BATCHES:
         key = f"{mark}/batch-{batch}"
         if record.will_hold(key, fresh=here):
-            part = take_rows(feed, np.resize(np.arange(row_count(feed)), batch))
+            part = _first(feed, batch)
             calls = {name: partial(one.run, part) for name, one in sessions.items()}
             found[batch] = record.durations(key, partial(interleaved_medians, calls))
     return found
 
 
-def interleaved_medians(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Return each call's median nanoseconds; they take turns, so that disturbances spread."""
-    repeats = {name: _repeats(call) for name, call in calls.items()}
-    readings: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            readings[name].append(_reading(call, repeats[name]))
-    return {name: statistics.median(found) for name, found in readings.items()}
+def _first(feed: Arrays, batch: int) -> Arrays:
+    """Return so many rows, again from the first where there are fewer."""
+    return take_rows(feed, np.resize(np.arange(min(batch, row_count(feed))), batch))
 
 
-def _repeats(call: Callable[[], object]) -> int:
-    _reading(call, 3)  # the first calls of a session are slower
-    return max(1, round(READING_NS / _reading(call, 3)))
+def _job(candidate: Candidate, batches: Iterable[int]) -> Job:
+    options = candidate.session_options if candidate.provider == CPU else {}
+    settings = tuple(Setting(batch) for batch in batches)
+    return Job(candidate.name, candidate.model, options, settings)
 
 
-def _reading(call: Callable[[], object], repeats: int) -> float:
-    start = time.perf_counter_ns()
-    for _ in range(repeats):
-        call()
-    return (time.perf_counter_ns() - start) / repeats
+# --- the promised CPUs ---------------------------------------------------------------------
+
+
+def one_by_one(function: Callable[[Machine], Any], machines: Iterable[Machine]) -> list[Any]:
+    """Do the same on every machine, one after the other."""
+    return [function(machine) for machine in machines]
+
+
+def asked_rows(plain: Candidate, rows: HeldOut) -> int:
+    """Return how many held-out rows a promised CPU is asked about: fewer of slow models."""
+    products = max(1, products_a_row(plain.model.graph, rows.feed))
+    row = max(1, sum(array.nbytes for array in rows.feed.values()) // rows.count)
+    affordable = min(EMULATED_PRODUCTS // products, EMULATED_BYTES // row)
+    return min(rows.count, MOST_ROWS, max(FEWEST_ROWS, affordable))
+
+
+def slow_there(plain: Candidate, rows: HeldOut) -> bool:
+    """Tell whether an emulated CPU takes minutes for one candidate."""
+    products = products_a_row(plain.model.graph, rows.feed)
+    return products * asked_rows(plain, rows) > SLOW_PRODUCTS
+
+
+def evaluate_on(
+    machines: Sequence[Machine],
+    candidates: Sequence[Candidate],
+    measured: Sequence[Measured],
+    bar: Bar,
+    *,
+    cpus: Sequence[str],
+    run: MachineRun = one_by_one,
+) -> tuple[Measured, ...]:
+    """Add to each candidate its score on every promised CPU.
+
+    A drop is told against what plain float32 answers on this machine to the same rows, at least
+    ``MIN_ROWS`` where there are so many and the model is not too slow. In a replay, where this
+    machine cannot ask a CPU model that the recorded build asked, the recorded figures stand.
+
+    Args:
+        machines: the promised CPUs that run here.
+        candidates: the first one is plain float32, whose own score tells of the emulator; of a
+            model that is slow there it is not asked, and the others at one batch size.
+        measured: what ``evaluate`` found out about them, in the same order.
+        bar: what they are held against.
+        cpus: the CPU models to ask, but for this chip, which ``evaluate`` asked. Only a replay
+            may name others than ``machines`` has.
+        run: maps a function over machines, perhaps in parallel.
+
+    Raises:
+        ReplayMismatch: when quality does not agree with the recorded one.
+    """
+    models = [cpu for cpu in cpus if cpu != HOST]
+    if not models:
+        return tuple(measured)
+    plain = candidates[0]
+    rows = bar.rows.take(bar.rows.evenly(asked_rows(plain, bar.rows)))
+    few = replace(bar, rows=rows)
+    mark = few.key(plain)
+    here = {machine.cpu: machine for machine in machines}
+    slow = slow_there(plain, bar.rows)
+    asked = [
+        _Asked(
+            cpu,
+            one,
+            _batches(one)[-1:] if slow else _batches(one),
+            f"quality/{cpu}/{one.name}/{fingerprint(one.model.mark)}/{mark}",
+        )
+        for cpu in models
+        for one in candidates[slow:]
+    ]
+    ran = _ran([one for one in asked if not bar.record.knows(one.key)], here, rows.feed, run)
+    judge = Judge(bar.metric, bar.drop, rows, run_rows(plain.open_here(), rows.feed))
+    scores: dict[str, list[Score]] = {candidate.name: [] for candidate in candidates}
+    for one in asked:
+        compute = partial(_judged, one, ran, judge)
+        # A replay without that machine goes by the record; a build asks none but those here.
+        figures = (
+            bar.record.measured(one.key, compute, few.agree)
+            if one.cpu in here
+            else bar.record.taken(one.key, compute, _is_score)
+        )
+        scores[one.candidate.name].append(Score(**figures))
+    return tuple(replace(one, scores=(*one.scores, *scores[one.name])) for one in measured)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A candidate on a CPU model, in which batches, and where the record keeps its score."""
+
+    cpu: str
+    candidate: Candidate
+    batches: tuple[int, ...]
+    key: str
+
+
+def _ran(
+    asked: Sequence[_Asked], here: Mapping[str, Machine], feed: Arrays, run: MachineRun
+) -> dict[tuple[str, str], Ran]:
+    """Let every candidate answer where it is asked to, as far as that can be here."""
+    jobs: dict[str, list[Job]] = {}
+    for one in asked:
+        if one.cpu in here:
+            jobs.setdefault(one.cpu, []).append(_job(one.candidate, one.batches))
+    machines = [here[cpu] for cpu in jobs]
+    found = run(partial(_answered, jobs, feed), machines)
+    return {
+        (machine.cpu, name): ran
+        for machine, answers in zip(machines, found, strict=True)
+        for name, ran in answers.items()
+    }
+
+
+def _answered(
+    jobs: Mapping[str, Sequence[Job]], feed: Arrays, machine: Machine
+) -> dict[str, Ran]:
+    return answers_on(machine, jobs[machine.cpu], feed)
+
+
+def _judged(one: _Asked, ran: Mapping[tuple[str, str], Ran], judge: Judge) -> dict[str, Any]:
+    found = ran[one.cpu, one.candidate.name]
+    if found.problem:
+        return _nothing(one.cpu, found.problem)
+    return vars(worst([judge.score(answers, one.cpu) for answers in found.answers]))

@@ -6,13 +6,51 @@ for one chip the device makes for itself.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
 
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from edge_runtime.contract.errors import ModelLoadFailed
+from edge_runtime.engine.session import SessionPlan
 from packager.errors import ConversionFailed
-from packager.nested_graphs import every_graph, inner_graphs
+from packager.graphs.external_data import is_outside
+from packager.graphs.folding import folded
+from packager.graphs.model_files import ModelFiles, Weights
+from packager.graphs.nested_graphs import every_graph, inner_graphs
+from packager.graphs.prepared import cleared
+from packager.graphs.tree_ensembles import strip_trees
+
+# What the engine may not do to a graph for all processors: compute constants, or new weights.
+_WITHOUT = (
+    "ConstantFolding",
+    "ConvAddFusion",
+    "ConvBNFusion",
+    "ConvMulFusion",
+    "MatMulBNFusion",
+    "PadFusion",
+)
+# ONNX Runtime's own operators that it may put in: those that 1.20 has for the CPU.
+_MICROSOFT = "com.microsoft"
+_FUSED = frozenset(
+    {
+        "Attention",
+        "BiasGelu",
+        "EmbedLayerNormalization",
+        "FastGelu",
+        "FusedConv",
+        "FusedGemm",
+        "FusedMatMul",
+        "Gelu",
+        "QuickGelu",
+        "SkipLayerNormalization",
+        "SkipSimplifiedLayerNormalization",
+    }
+)
 
 
 def optimise(model: ModelProto, *, opset: Mapping[str, int], ir: int) -> ModelProto:
@@ -33,6 +71,78 @@ def optimise(model: ModelProto, *, opset: Mapping[str, int], ir: int) -> ModelPr
     _check_opset(result, opset)
     result.ir_version = min(result.ir_version, ir)
     return result
+
+
+def fused(model: ModelProto, weights: Weights | None) -> ModelProto | str:
+    """Return the graph as the engine fuses it for every processor, or why it is not.
+
+    These are the engine's extended rewritings, without memory layouts, which depend on the
+    processor, and without any that computes weights: those are folded here, elementwise.
+
+    Args:
+        model: the optimised graph; it is left as it is.
+        weights: what the graph reads beside it; the result reads it too.
+    """
+    source = folded(model, weights)
+    with TemporaryDirectory() as room:
+        home = weights.path.parent if weights else Path(room)
+        written = home / f"{uuid4().hex}.onnx"
+        plan = SessionPlan(optimisation="extended", without=_WITHOUT, written=written)
+        try:
+            ModelFiles.of(source, weights).open(plan)
+            result = ModelProto.FromString(written.read_bytes())
+        except ModelLoadFailed as error:
+            return f"the engine cannot rewrite it: {error}"
+        finally:
+            written.unlink(missing_ok=True)
+    reason = _unfit(result, source, before=model)
+    if reason is not None:
+        return reason
+    _restore_head(result, model)
+    return cleared(result)
+
+
+def _unfit(result: ModelProto, source: ModelProto, *, before: ModelProto) -> str | None:
+    """Say why a rewritten graph is not for every processor and engine, or not worth having."""
+    known = {item.domain for item in source.opset_import}
+    nodes = [node for graph in every_graph(result.graph) for node in graph.node]
+    strange = {
+        f"{node.domain}.{node.op_type}"
+        for node in nodes
+        if node.domain not in known
+        and not (node.domain == _MICROSOFT and node.op_type in _FUSED)
+    }
+    if strange:
+        return f"the engine fuses with {', '.join(sorted(strange))}, which older engines lack"
+    if _float_constants(result) - _float_constants(source):
+        return "the engine computes weights anew, which may differ between processors"
+    if Counter(map(_kind, nodes)) == Counter(map(_kind, before.graph.node)):
+        return "there is nothing to fuse"
+    return None
+
+
+def _kind(node: NodeProto) -> tuple[str, str]:
+    return node.domain, node.op_type
+
+
+def _float_constants(model: ModelProto) -> set[bytes]:
+    return {
+        numpy_helper.to_array(tensor).tobytes()
+        for tensor in model.graph.initializer
+        if tensor.data_type == TensorProto.FLOAT and not is_outside(tensor)
+    }
+
+
+def _restore_head(result: ModelProto, model: ModelProto) -> None:
+    """Tell of the graph what its source told; import the operator sets that it uses."""
+    used = {node.domain for graph in every_graph(result.graph) for node in graph.node}
+    result.ir_version = model.ir_version
+    result.producer_name, result.producer_version = model.producer_name, model.producer_version
+    result.graph.name = model.graph.name
+    del result.opset_import[:]
+    result.opset_import.extend(item for item in model.opset_import if item.domain in used)
+    if _MICROSOFT in used and all(item.domain != _MICROSOFT for item in model.opset_import):
+        result.opset_import.add(domain=_MICROSOFT, version=1)
 
 
 def merge_opset_imports(model: ModelProto) -> None:
@@ -100,6 +210,7 @@ PASSES: tuple[Callable[[ModelProto], None], ...] = (
     freeze_weights,
     drop_dead_nodes,
     drop_unused_weights,
+    strip_trees,
 )
 
 

@@ -12,8 +12,9 @@ from edge_runtime.contract.table import Column
 from edge_runtime.contract.tensors import DTYPES, Arrays, TensorSpec
 from packager.answers import row_count, take_rows
 from packager.graph import Graph
+from packager.graphs.split_rows import FAREST, INT_FAREST, Ways, around
+from packager.graphs.tree_splits import tree_splits
 from packager.synthetic import learned_values, tokenized_inputs
-from packager.tree_splits import Bounds, Split, tree_splits
 from packager.yards import rounded
 
 MISSING = "missing values"
@@ -34,15 +35,10 @@ _MISSING_SHARE = 0.4
 _ROUNDS = 4
 
 _TINY = 1e-30
-# A value this many times as large as any of its column; never so large that its square leaves
-# float32, nor its whole numbers an int64.
+# A value this many times as large as any of its column.
 _FAR_SHARE = 1e6
-_FAREST = 1e18
-_INT_FAREST = 1 << 52
 # What a graph's input can hold.
 _MOST = {"float": float(np.finfo(np.float32).max), "integer": (1 << 63) - 1}
-# How far a row keeps from thresholds that it only passes, as a share of their size.
-_CLEAR = 1e-3
 
 _WORD = "edgepack"
 _FOREIGN = ("é", "東京", "😀", "a\u0301", "Ж", "x" * 2000)
@@ -105,6 +101,8 @@ class Maker:
         self._count = row_count(self._base)
         self._limit = max(1, min(MAX_SPLITS, MAX_CELLS // (3 * len(graph.columns))))
         self._splits = tree_splits(graph.model, graph.columns, self._limit)
+        others = {name: values[:_BASES] for name, values in rows.items()}
+        self._ways = Ways(graph.columns, self._base, others)
         learned = learned_values(graph.model)
         tokenized = tokenized_inputs(graph.model)
         self._learned = {c.name: learned.get(c.input) for c in graph.columns if c.index is None}
@@ -161,7 +159,7 @@ class Maker:
         changes: list[dict[str, Any]] = [{name: absent[name] for name in one} for one in sets]
         asked = [split for split in self._splits if split.column.name in absent]
         for row, split in enumerate(spread(asked, _MISSING_SPLITS), start=len(changes)):
-            changes.append({**self._way(row, split), split.column.name: np.nan})
+            changes.append({**self._ways.to(split, row), split.column.name: np.nan})
         yield Probe(MISSING, self._changed(changes))
 
     # --- categories and text -----------------------------------------------------------------
@@ -222,7 +220,7 @@ class Maker:
         if low > high:
             return
         far = _FAR_SHARE * max(abs(low), abs(high), 1)
-        far = min(far, _FAREST) if column.kind == "float" else int(min(far, _INT_FAREST))
+        far = min(far, FAREST) if column.kind == "float" else int(min(far, INT_FAREST))
         changes = [{column.name: value} for value in (-far, far)]
         yield Probe(EXTREMES, self._changed(changes), column.name, far=True)
 
@@ -243,58 +241,11 @@ class Maker:
         changes, bases = [], []
         for number, split in enumerate(self._splits * rounds):
             base = number + number // len(self._splits)  # another row in each round
-            way, name = self._way(base, split), split.column.name
-            around = _around(split, self._dtypes[split.column.input])
-            changes += [{**way, name: value} for value in around]
-            bases += [base] * len(around)
+            way, name = self._ways.to(split, base), split.column.name
+            values = around(split, self._dtypes[split.column.input])
+            changes += [{**way, name: value} for value in values]
+            bases += [base] * len(values)
         yield Probe(THRESHOLDS, self._changed(changes, bases))
-
-    def _way(self, row: int, split: Split) -> dict[str, Any]:
-        """Return what a base row must be changed in, so that it comes to a split."""
-        kinds = {column.name: column.kind for column in self._columns}
-        way = {}
-        for name, bounds in split.way.items():
-            value = self._base[name][row % self._count]
-            if kinds[name] == "text" or bounds.equal is not None or bounds.unequal:
-                way[name] = self._category(bounds, value, name)
-            else:
-                way[name] = _between(bounds, float(value), whole=kinds[name] == "integer")
-        return way
-
-    def _category(self, bounds: Bounds, value: Any, name: str) -> Any:
-        if bounds.equal is not None:
-            return bounds.equal
-        others = [
-            one for one in self._rows[name][:_BASES].tolist() if one not in bounds.unequal
-        ]
-        return others[0] if value in bounds.unequal and others else value
-
-
-def _around(split: Split, dtype: np.dtype[Any]) -> list[Any]:
-    """Return the values at a split, as far apart as the graph's inputs can tell them."""
-    if split.column.kind == "integer":
-        whole = int(np.clip(np.floor(split.value), -_INT_FAREST, _INT_FAREST))
-        return [whole, whole + 1]
-    at = np.clip(split.value, -_FAREST, _FAREST).astype(dtype)
-    ends = np.array([-np.inf, np.inf]).astype(dtype)
-    return [float(one) for one in (np.nextafter(at, ends[0]), at, np.nextafter(at, ends[1]))]
-
-
-def _between(bounds: Bounds, value: float, *, whole: bool) -> Any:
-    """Return a value between bounds and clear of them: the given one where it fits."""
-    low, high = bounds.low, bounds.high
-    if not low < value <= high:
-        if np.isfinite(low) and np.isfinite(high):
-            value = (low + high) / 2
-        elif np.isfinite(high):
-            value = high - _CLEAR * max(abs(high), 1.0)
-        elif np.isfinite(low):
-            value = low + _CLEAR * max(abs(low), 1.0)
-        value = float(np.float32(value))
-    if not whole:
-        return value
-    value = np.clip(value, -_INT_FAREST, _INT_FAREST)
-    return int(np.floor(value)) if np.floor(value) > low else int(np.floor(value)) + 1
 
 
 # --- all columns ---------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from edge_runtime.contract.errors import ModelLoadFailed, PredictionFailed
 from edge_runtime.contract.tensors import Arrays
 from packager.answers import open_graph, run_rows
 from packager.errors import NoGoldenRows
-from packager.external_data import are_many, weights_size
 from packager.graph import Graph
+from packager.graphs.external_data import are_many, weights_size
 from packager.synthetic import draw_rows, learned_values
 
 # Below this, int8 weights per channel cannot be said, and the engine runs some of it by guess.

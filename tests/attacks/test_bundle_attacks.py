@@ -19,7 +19,8 @@ from edge_runtime.contract.bundle.archive import blob_name
 from edge_runtime.contract.bundle.content import CHUNK
 from edge_runtime.contract.bundle.digests import sha256_hex
 from edge_runtime.contract.bundle.manifest import MANIFEST_NAME, SIGNATURE_NAME, FileEntry
-from edge_runtime.contract.bundle.manifest_json import parse_manifest, render_manifest
+from edge_runtime.contract.bundle.manifest_json import parse_manifest
+from edge_runtime.contract.bundle.manifest_render import render_manifest
 from edge_runtime.contract.bundle.oci import FILE_PATH, Part, TargetImage
 from edge_runtime.contract.bundle.signature import statement
 from edge_runtime.contract.bundle.verify import verify_bundle
@@ -240,7 +241,7 @@ def large(path: Path) -> Path:
     bent.write_layout(path, bent.rewrite_manifests([_signed_with(entry)], _listing(entry)))
     with path.open("r+b") as stream:
         stream.seek(-1024, os.SEEK_END)
-        stream.write(archive._render_header(blob_name(entry.sha256), SIZE))
+        stream.write(archive.render_header(blob_name(entry.sha256), SIZE))
         stream.seek(SIZE - 1, os.SEEK_CUR)
         stream.write(b"!")
         stream.truncate(stream.tell() + 511 + 1024)

@@ -30,6 +30,18 @@ def test_the_present_format_has_its_bundle() -> None:
     assert f"format-{FORMAT}" in [path.name for path in FORMATS]
 
 
+def test_one_bundle_has_a_packed_file() -> None:
+    found = set()
+    for directory in FORMATS:
+        keys = [PublicKey.load((directory / "release.pub").read_bytes())]
+        with verify_bundle(bundle_of(directory), keys) as bundle:
+            manifests = [package.manifest for package in bundle.packages]
+        packed = [entry.path for one in manifests for entry in one.files if entry.packed]
+        assert bool(packed) == directory.name.endswith("packed")
+        found.update(packed)
+    assert any(path.endswith(".onnx") for path in found)
+
+
 @pytest.mark.parametrize("directory", FORMATS, ids=lambda path: path.name)
 def test_its_signature_holds_to_the_last_byte(directory: Path) -> None:
     keys = [PublicKey.load((directory / "release.pub").read_bytes())]

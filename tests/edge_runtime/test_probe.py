@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from edge_runtime.contract.cpuinfo import parse_cpuinfo
 from edge_runtime.contract.errors import EngineConflict, EngineMissing
 from edge_runtime.contract.facts import facts_from_json
 from edge_runtime.contract.strictjson import dumps
 from edge_runtime.engine import session
-from edge_runtime.probe import architecture, control_group_limits, parse_cpuinfo, probe
+from edge_runtime.probe import architecture, control_group_limits, probe
 
 X86 = """\
 processor\t: 0

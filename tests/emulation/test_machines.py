@@ -31,7 +31,7 @@ def test_the_emulated_board_is_arm_and_so_are_its_children(aarch64: Any) -> None
 def test_an_arm_model_has_the_instructions_of_its_chip(
     emulated: Any, cpu: str, dotprod: bool
 ) -> None:
-    features = json.loads(emulated("aarch64", cpu).run("-c", VECTOR).stdout)
+    features = json.loads(emulated("arm64", cpu).run("-c", VECTOR).stdout)
     assert features["ASIMDDP"] is dotprod
 
 

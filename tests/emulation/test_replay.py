@@ -14,5 +14,5 @@ def test_a_replay_on_an_older_cpu_gives_the_same_bytes(
     cpu: str, emulated: Callable[[str, str], Any], built: Any, tmp_path: Path
 ) -> None:
     replay = (*built.command, "--replay", built.report, "--out", tmp_path)
-    emulated("x86_64", cpu).packager(*replay, cwd=built.rows.parent)
+    emulated("x86-64", cpu).packager(*replay, cwd=built.rows.parent)
     assert (tmp_path / built.bundle.name).read_bytes() == built.bundle.read_bytes()

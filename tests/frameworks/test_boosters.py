@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from onnx import ModelProto
 from sources import convert, engine_answers, kinds_of, raw, worst_difference
 from tensor_models import Children
+from tree_cases import same
 
 from packager.errors import (
     ColumnMissing,
@@ -28,6 +31,8 @@ from packager.graph import Graph
 from packager.sources.child_source import ChildSource
 from packager.sources.options import SourceOptions
 from packager.stages.convert import open_source
+from packager.stages.optimise import optimise
+from packager.stages.trees import as_tree_ensemble
 
 xgboost = pytest.importorskip("xgboost")
 lightgbm = pytest.importorskip("lightgbm")
@@ -147,6 +152,17 @@ def test_graph_and_booster_answer_alike(
     assert distance(source, graph, table) < 2e-6
     assert graph.source.framework == type(model).__module__.partition(".")[0]
     assert graph.source.framework in graph.source.versions
+    _check_smaller_forms(graph, table)
+
+
+def _check_smaller_forms(graph: Graph, table: pd.DataFrame) -> None:
+    """Its trees may be stripped and said otherwise, and answer with the same bits."""
+    answers = engine_answers(graph, raw(table))
+    stripped = optimise(graph.model, opset={}, ir=graph.model.ir_version)
+    assert stripped.ByteSize() < graph.model.ByteSize()
+    for form in (stripped, as_tree_ensemble(stripped)):
+        if isinstance(form, ModelProto):
+            assert same(answers, engine_answers(replace(graph, model=form), raw(table)))
 
 
 def _saved(model: Any, path: Path) -> Path:

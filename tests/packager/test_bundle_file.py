@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+
 import bundles
 import pytest
+import shrunk
 
+from edge_runtime.contract.bundle.content import chunks_of, digest_of, size_of
 from edge_runtime.contract.bundle.digests import sha256_hex
+from edge_runtime.contract.bundle.packing import framed
 from edge_runtime.contract.errors import ArchiveCorrupt, DigestMismatch, FilesMismatch
 from packager.bundle_file import bundle_json, read_bundle
 
@@ -40,6 +45,19 @@ def test_what_machines_read_names_every_file_and_variant(tmp_path):
     assert [variant["name"] for variant in first["variants"]] == ["float32"]
     assert first["golden"]["synthetic"] is True
     assert first["has_signature"] is True
+
+
+def test_a_packed_file_is_read_in_both_its_forms(tmp_path):
+    (target,) = read_bundle(shrunk.write(tmp_path / "b.oci.tar", shrunk.parts()))
+    (part,) = (part for part in target.parts if part.packed is not None)
+    entry = target.manifest.file(part.path)
+    assert part.data == shrunk.graph()
+    assert (size_of(part.blob), digest_of(part.blob)) == (entry.blob.size, entry.blob.sha256)
+    tar = gzip.decompress(b"".join(chunks_of(part.blob, "the blob")))
+    assert tar == b"".join(framed(part.path, part.size, [shrunk.graph()]))
+    assert part.diff_id == sha256_hex(tar)
+    told = bundle_json((target,))["targets"][0]["files"]
+    assert [one["path"] for one in told if one["packed"]] == [part.path]
 
 
 def test_a_changed_file_is_found(tmp_path):

@@ -63,6 +63,8 @@ def field(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "hsm-sign").chmod(0o755)
     flags = ("--data", "rows.csv", "--label", "fraud", "--version", "1.4.0")
     packager("build", "fraud.skops", *flags, cwd=directory)
+    newer = ("--version", "1.5.0", "--target", "arm64-cpu", "--unsigned")
+    packager("build", "fraud.onnx", *newer, cwd=directory)
     return directory
 
 
@@ -91,6 +93,7 @@ RUNNABLE = [
     for name in COMMANDS
     if name != "demo"  # which test_demo.py runs
     for arguments in examples(name)
+    if arguments != ["emulators", "--make"]  # which tests/emulation runs
 ]
 
 
@@ -194,6 +197,7 @@ SCHEMAS = {
     "sign dist/fraud-1.4.0.oci.tar --key keys/release.key": "edgepack.sign/1",
     "verify dist/fraud-1.4.0.oci.tar --trust keys/release.pub": "edgepack.verify/1",
     "inspect dist/fraud-1.4.0.oci.tar": "edgepack.inspect/1",
+    "inspect dist/fraud-1.4.0.oci.tar dist/fraud-1.5.0.oci.tar": "edgepack.compare/1",
     "targets": "edgepack.targets/1",
 }
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.contract.bundle.manifest import is_name
 from edge_runtime.contract.errors import InputUnreadable, UsageError
+from packager.budgets import Budgets, Drop
 from packager.config import (
     BuildConfig,
     config_template,
@@ -22,6 +23,7 @@ from packager.config import (
 )
 from packager.errors import ConfigInvalid, ConfigUnknownKey
 from packager.options import OPTIONS
+from packager.recipes import EFFORTS
 
 
 @pytest.fixture
@@ -52,11 +54,19 @@ def test_three_flags_are_enough():
     )
 
 
+def test_budgets_are_those_of_the_flags():
+    flags = {"max_drop": "2%", "max_size": "5MB", "max_latency_ms": 1.5, "max_memory": "64MB"}
+    config = resolve({"model": "m.skops", **flags}, {})
+    assert config.budgets == Budgets(Drop(0.02, True), 5_000_000, 1.5, 64_000_000)
+    assert resolve({"model": "m.skops"}, {}).budgets == Budgets(Drop(0.01))
+
+
 def test_a_flag_stands_over_the_file_and_the_file_over_the_default(load):
     file = load('version = "2.0.0"\nname = "of-file"\ntrust-pickle = true\nmax-drop = 0.05\n')
-    config = resolve({"model": "m.skops", "name": "of-flag", "max_drop": 0.0}, file)
+    config = resolve({"model": "m.skops", "name": "of-flag", "max_drop": "0"}, file)
     assert (config.name, config.version, config.trust_pickle) == ("of-flag", "2.0.0", True)
-    assert (config.max_drop, config.golden, config.release) == (0.0, "synthetic", 2_000_000)
+    assert (config.max_drop, config.golden) == (Drop(0.0), "synthetic")
+    assert config.release == 2_000_000
 
 
 def test_flags_that_were_not_given_leave_the_file_alone(load):
@@ -137,7 +147,16 @@ def test_a_key_in_the_file_is_refused_and_not_shown(load, key, quote):
         ('unsigned = "yes"', "unsigned must be true or false"),
         ("max-drop = 2", "max-drop must be a number from 0 to 1"),
         ("max-drop = nan", "max-drop must be a number"),
-        ('metric = "accuracy"', "metric must be one of average_precision"),
+        ("max-drop = true", "max-drop must be a number"),
+        ('max-drop = "101%"', "max-drop must be a number from 0 to 1, or a share"),
+        ('metric = "Balanced Accuracy"', "metric must be the name of a metric"),
+        ('max-size = "5 MiB"', "max-size must be bytes, or a size as 5MB"),
+        ("max-size = 0", "max-size must be bytes"),
+        ("max-latency-ms = 0", "max-latency-ms must be a number above 0"),
+        ('max-memory = "much"', "max-memory must be bytes"),
+        ('effort = "most"', "effort must be one of quick, normal, full"),
+        ("jobs = 0", "jobs must be a whole number from 1"),
+        ('single = "yes"', "single must be true or false"),
         ("[label]", "label must be one line of text"),
         ("golden = 3", "golden must be synthetic, real"),
     ],
@@ -160,7 +179,13 @@ def test_a_build_needs_a_model():
 
 @pytest.mark.parametrize(
     "flags",
-    [{"label": "y"}, {"holdout": "h.csv"}, {"split_by": "id"}, {"golden": "real"}],
+    [
+        {"label": "y"},
+        {"holdout": "h.csv"},
+        {"split_by": "id"},
+        {"metric": "r2"},
+        {"golden": "real"},
+    ],
 )
 def test_what_needs_rows_is_refused_without_data(flags):
     with pytest.raises(ConfigInvalid):
@@ -235,7 +260,7 @@ def test_a_release_of_ones_own_goes_with_any_version():
             "label": 'the "label" \\ ü',
             "targets": ("arm64-cpu", "./my.toml"),
         },
-        {"version": "1.4.0", "release": 7, "trust_pickle": True, "max_drop": 0.5},
+        {"version": "1.4.0", "release": 7, "trust_pickle": True, "max_drop": "0.5"},
         {"version": "2026-11", "release": 7, "golden": "rows.csv", "description": "One line."},
     ],
 )
@@ -244,6 +269,29 @@ def test_the_template_asks_for_the_same_build(tmp_path, monkeypatch, flags):
     config = resolve({"model": "Fraud Model.skops", **flags}, {})
     Path("packager.toml").write_text(config_template(config))
     assert resolve({}, load_config(Path("packager.toml"))) == config
+
+
+BUDGETS = st.fixed_dictionaries(
+    {},
+    optional={
+        "metric": st.from_regex("[a-z0-9_]{1,64}", fullmatch=True),
+        "max_drop": st.floats(0, 1).map(repr) | st.floats(0, 1).map(lambda x: f"{x!r}%"),
+        "max_size": st.integers(1, 10**14) | st.sampled_from(["5MB", "1.5GB", "800kB"]),
+        "max_latency_ms": st.floats(1e-6, 1e6),
+        "max_memory": st.integers(1, 10**14),
+        "effort": st.sampled_from(EFFORTS),
+        "jobs": st.integers(1, 999),
+        "single": st.booleans(),
+    },
+)
+
+
+@given(BUDGETS)
+def test_the_template_asks_for_the_same_budgets(tmp_path_factory, flags):
+    config = resolve({"model": "/m.skops", "data": "/rows.csv", **flags}, {})
+    path = tmp_path_factory.mktemp("config") / "packager.toml"
+    path.write_text(config_template(config))
+    assert resolve({}, load_config(path)) == config
 
 
 def test_the_template_shows_every_key_with_an_example_that_is_legal(tmp_path):

@@ -25,6 +25,15 @@ FLAGS = {
     "mean": "0.5,0.5,0.5",
     "std": "0.25,0.25,0.25",
     "layout": "nhwc",
+    "data": "rows.csv",
+    "metric": "neg_log_loss",
+    "max_drop": "2.5%",
+    "max_size": "5MB",
+    "max_latency_ms": 2.5,
+    "max_memory": "64MB",
+    "effort": "full",
+    "jobs": 2,
+    "single": True,
 }
 
 

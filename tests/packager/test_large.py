@@ -14,9 +14,10 @@ from host import packager, tree
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_runtime.contract.bundle.manifest import EXTERNAL_WEIGHTS
-from packager import external_data
 from packager.bundle_file import PackedTarget, read_bundle
-from packager.stages import evaluate, quantize
+from packager.graphs import external_data
+from packager.search import rules
+from packager.stages import evaluate
 
 WIDTH = 512
 BUILD = ("build", "model.onnx", "--data", "rows.csv", "--unsigned")
@@ -86,7 +87,9 @@ def test_weights_stand_beside_the_graphs_that_share_them(room: Path) -> None:
     digests = {t.manifest.file("variants/float32.weights").sha256 for t in found.values()}
     assert len(digests) == 1
     left = sorted(path.name for path in (room / "dist").iterdir())
-    assert left == ["model-1.0.0.oci.tar", "model-1.0.0.report.json"]
+    assert left == [
+        f"model-1.0.0.{suffix}" for suffix in ("oci.tar", "report.html", "report.json")
+    ]
 
 
 def test_what_nothing_reads_is_not_shipped(room: Path) -> None:
@@ -152,7 +155,7 @@ def test_without_memory_for_the_tools_int8_is_left_out_and_a_replay_agrees(
 ) -> None:
     def free(size: int) -> None:
         memory = SimpleNamespace(available=size)
-        monkeypatch.setattr(quantize.psutil, "virtual_memory", lambda: memory)
+        monkeypatch.setattr(rules.psutil, "virtual_memory", lambda: memory)
 
     free(1 << 20)
     done = packager(*BUILD, *CPU, cwd=room)
@@ -167,7 +170,7 @@ def test_without_memory_for_the_tools_int8_is_left_out_and_a_replay_agrees(
 def test_what_the_tools_cannot_write_in_one_piece_is_left_out(
     room: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize, "MAX_MESSAGE", 1000)
+    monkeypatch.setattr(rules, "MAX_MESSAGE", 1000)
     done = packager(*BUILD, *CPU, cwd=room)
     assert "more than the 1,000 bytes that the tools can write" in " ".join(done.out.split())
 

@@ -8,7 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packager.option_kinds import CLASSES, COUNT, IMAGE, LAYOUT, NUMBER, NUMBERS, PATHS, TENSORS
+from packager.budgets import Drop
+from packager.option_kinds import (
+    CLASSES,
+    COUNT,
+    DROP,
+    IMAGE,
+    LAYOUT,
+    METRIC,
+    NUMBER,
+    NUMBERS,
+    PATHS,
+    POSITIVE,
+    SIZE,
+    TENSORS,
+)
 
 HERE = Path("base")
 
@@ -28,6 +42,20 @@ HERE = Path("base")
         (IMAGE, "224x112x3", (224, 112, 3)),
         (IMAGE, [1, 2, 3], (1, 2, 3)),
         (LAYOUT, "nhwc", "nhwc"),
+        (DROP, "0.02", Drop(0.02)),
+        (DROP, 0, Drop(0.0)),
+        (DROP, 0.1, Drop(0.1)),
+        (DROP, "2 %", Drop(0.02, True)),
+        (SIZE, "5000000", 5_000_000),
+        (SIZE, 5_000_000, 5_000_000),
+        (SIZE, 5e6, 5_000_000),
+        (SIZE, "1.1 kB", 1_100),
+        (SIZE, "800KB", 800_000),
+        (SIZE, "1.5GB", 1_500_000_000),
+        (SIZE, "12B", 12),
+        (POSITIVE, "2.5", 2.5),
+        (POSITIVE, 1, 1.0),
+        (METRIC, "f1_macro", "f1_macro"),
     ],
 )
 def test_a_value_is_read(kind, raw, value):
@@ -57,6 +85,23 @@ def test_a_value_is_read(kind, raw, value):
         (IMAGE, "224 x 224 x 3"),
         (IMAGE, [224, 224, 3.0]),
         (LAYOUT, "chw"),
+        (DROP, True),
+        (DROP, -0.0001),
+        (DROP, float("nan")),
+        (DROP, ["1%"]),
+        (SIZE, True),
+        (SIZE, "5mb"),
+        (SIZE, "5 MiB"),
+        (SIZE, "1.5"),
+        (SIZE, "0"),
+        (SIZE, "-5MB"),
+        (SIZE, "1e6"),
+        (POSITIVE, 0),
+        (POSITIVE, "-1"),
+        (METRIC, "F1"),
+        (METRIC, ""),
+        (METRIC, 2),
+        (METRIC, "a" * 65),
     ],
 )
 def test_a_value_that_cannot_be_is_none(kind, raw):

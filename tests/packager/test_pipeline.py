@@ -13,6 +13,7 @@ from edge_runtime.contract.bundle.digests import sha256_file
 from edge_runtime.contract.bundle.verify import verify_bundle
 from edge_runtime.contract.errors import BundleError, ManifestInvalid, OutputUnwritable
 from packager import pipeline
+from packager.bundle_file import read_bundle
 from packager.config import resolve
 from packager.errors import BudgetExceeded, TargetInvalid
 from packager.pipeline import build_json
@@ -50,7 +51,7 @@ def test_the_bundle_verifies_and_names_what_was_asked_for(build, workshop):
 
 def test_the_report_is_of_this_bundle(build):
     bundle = build.document["bundle"]
-    assert build.document["schema"] == "edgepack.report/1"
+    assert build.document["schema"] == "edgepack.report/2"
     assert bundle["bundle"] == build.bundle.name
     assert bundle["sha256"] == sha256_file(build.bundle)
     assert bundle["size"] == build.bundle.stat().st_size
@@ -61,13 +62,28 @@ def test_the_report_tells_what_was_judged_and_what_was_not(build):
     document = build.document
     assert document["data"]["calibration"] + document["data"]["held_out"] == 569
     assert document["parity"]["rows"] == document["data"]["held_out"]
-    assert document["metric"] == "balanced_accuracy"
+    assert document["metric"]["name"] == "balanced_accuracy"
     assert document["unchecked"] == []
     for target in document["targets"]:
         assert {verdict["name"] for verdict in target["verdicts"]} == {
             measured["name"] for measured in target["measured"]
         }
-        assert any(note.startswith("not measured: quality on ") for note in target["notes"])
+        timed = bool(target["measured"][0]["latency"])
+        told = "speed was not measured, as this host is another chip" in target["notes"]
+        assert told != timed
+
+
+def test_a_page_for_people_lies_beside_the_report_and_names_every_file(build):
+    page = build.report.with_suffix(".html").read_text("utf-8")
+    contents = build.document["bundle"]["contents"]
+    told = [(entry["path"], entry["sha256"]) for files in contents.values() for entry in files]
+    assert told
+    assert all(path in page and digest in page for path, digest in told)
+    for target in read_bundle(build.bundle):
+        files = contents[target.manifest.target.name]
+        assert {entry["path"]: entry["sha256"] for entry in files} == {
+            entry.path: entry.sha256 for entry in target.manifest.files
+        }
 
 
 def test_the_report_is_strict_json(build):
@@ -79,7 +95,8 @@ def test_the_report_is_strict_json(build):
 
 def test_each_step_is_told(build):
     names = [line.split()[0] for line in build.said.splitlines() if line[0] != " "]
-    assert names == ["source", "graph", "data", "parity", *sorted(ALL_TARGETS), "bundle"]
+    searched = [word for target in sorted(ALL_TARGETS) for word in ("search", target)]
+    assert names == ["source", "graph", "data", "parity", *searched, "bundle"]
 
 
 def test_cpu_targets_come_first_whatever_the_order_asked_for(workshop, tmp_path):
@@ -107,7 +124,7 @@ def dist(workshop, tmp_path):
     return tmp_path / "dist"
 
 
-@pytest.mark.parametrize("step", ["write_release", "write_report", "_packed"])
+@pytest.mark.parametrize("step", ["write_release", "write_report", "write_page", "_packed"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_failure_while_writing_leaves_the_earlier_build(
     workshop, dist, monkeypatch, step, error
@@ -136,7 +153,7 @@ def test_a_bundle_that_does_not_verify_never_gets_its_name(workshop, dist, monke
     assert tree(dist) == before
 
 
-@pytest.mark.parametrize("suffix", ["oci.tar", "report.json"])
+@pytest.mark.parametrize("suffix", ["oci.tar", "report.json", "report.html"])
 def test_a_directory_in_the_way_leaves_all_as_it_was(workshop, tmp_path, suffix):
     (tmp_path / f"line-1.0.0.{suffix}").mkdir()
     before = tree(tmp_path)
@@ -145,13 +162,14 @@ def test_a_directory_in_the_way_leaves_all_as_it_was(workshop, tmp_path, suffix)
     assert tree(tmp_path) == before
 
 
-def test_a_build_of_the_same_version_replaces_both_files(workshop, dist):
+def test_a_build_of_the_same_version_replaces_all_three_files(workshop, dist):
     before = tree(dist)
     run(workshop, dist, description="another")
     after = tree(dist)
     assert {name for name in after if after[name] != before.get(name)} == {
         "line-1.0.0.oci.tar",
         "line-1.0.0.report.json",
+        "line-1.0.0.report.html",
     }
     assert after.keys() == before.keys()
 
@@ -203,7 +221,8 @@ def test_without_rows_only_float32_ships_and_says_why(workshop, tmp_path):
         *("build", "network.skops", "--target", "x86-64-cpu", "--out", tmp_path),
         cwd=workshop,
     )
-    assert "ships  float32" in done.out
+    assert "\n  float32  140." in done.out
+    assert "ships float32\n" in done.err
     assert "int8-dynamic does not ship: without held-out rows" in done.out
     assert "not checked\n  parity, quality, speed: no rows (--data)" in done.out
     assert "not measured" not in done.out

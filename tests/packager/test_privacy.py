@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import tarfile
 import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import bundles
@@ -20,26 +22,49 @@ BETWEEN = (",", ", ", ";", "\t", " ", ",\n")
 
 
 def contents(bundle: Path) -> list[bytes]:
-    """Return every file of a bundle, and every file inside those that are archives."""
+    """Return every file of a bundle, packed ones unpacked, and all files inside archives."""
     blobs = list(bundles.entries(bundle).values())
-    inner = []
+    blobs += [inner for data in blobs for inner in unpacked(data)]
+    return blobs + [
+        archive.read(name) for archive in archives(blobs) for name in archive.namelist()
+    ]
+
+
+def unpacked(data: bytes) -> list[bytes]:
+    """Return the files in a gzipped tar; none where it is something else."""
+    if not data.startswith(b"\x1f\x8b"):
+        return []
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+        files = [archive.extractfile(member) for member in archive.getmembers()]
+        return [file.read() for file in files if file is not None]
+
+
+def archives(blobs: Iterable[bytes]) -> Iterator[zipfile.ZipFile]:
     for data in blobs:
         if zipfile.is_zipfile(io.BytesIO(data)):
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                inner += [archive.read(name) for name in archive.namelist()]
-    return [*blobs, *inner]
+                yield archive
+
+
+def golden_inputs(bundle: Path) -> list[dict[str, np.ndarray]]:
+    """Return each target's golden inputs by name."""
+    blobs = [inner for data in bundles.entries(bundle).values() for inner in unpacked(data)]
+    found = []
+    for data in [*bundles.entries(bundle).values(), *blobs]:
+        if zipfile.is_zipfile(io.BytesIO(data)):
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                inputs = [name for name in arrays.files if name.startswith("in/")]
+                found.append({name: arrays[name] for name in inputs})
+    return found
 
 
 def golden_rows(bundle: Path) -> list[tuple[bytes, ...]]:
     """Return the numbers of each golden row, put together again from all of its inputs."""
     rows: list[tuple[bytes, ...]] = []
-    for data in bundles.entries(bundle).values():
-        if zipfile.is_zipfile(io.BytesIO(data)):
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                names = [name for name in archive.files if name.startswith("in/")]
-                floats = [archive[name] for name in names if archive[name].dtype.kind == "f"]
-                table = np.concatenate(floats, axis=1).astype(np.float32)
-                rows += [tuple(value.tobytes() for value in row) for row in table]
+    for inputs in golden_inputs(bundle):
+        floats = [array for array in inputs.values() if array.dtype.kind == "f"]
+        table = np.concatenate(floats, axis=1).astype(np.float32)
+        rows += [tuple(value.tobytes() for value in row) for row in table]
     return rows
 
 
@@ -98,6 +123,7 @@ def test_no_row_is_found_where_all_columns_are_one_input(one_input, rows):
 def test_golden_rows_share_no_pair_of_numbers_with_any_row(build: Build, one_input, rows):
     known = rows[list(NUMBERS)].to_numpy(np.float32)
     for bundle in (build.bundle, one_input):
+        assert len(golden_rows(bundle)) >= 32
         for row in golden_rows(bundle):
             values = np.array([np.frombuffer(value, np.float32)[0] for value in row])
             assert (known == values).sum(axis=1).max() <= 1
@@ -123,13 +149,13 @@ def test_the_search_knows_every_form(tmp_path, rows):
 
 def test_words_of_the_data_are_categories_that_the_model_itself_carries(build: Build, rows):
     words = set(rows[TEXT_COLUMN])
-    texts = set()
-    for data in bundles.entries(build.bundle).values():
-        if zipfile.is_zipfile(io.BytesIO(data)):
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                for name in archive.files:
-                    if name.startswith("in/") and archive[name].dtype.kind == "U":
-                        texts |= set(archive[name].ravel().tolist())
+    texts = {
+        text
+        for inputs in golden_inputs(build.bundle)
+        for array in inputs.values()
+        if array.dtype.kind == "U"
+        for text in array.ravel().tolist()
+    }
     assert texts
     assert texts <= words
 

@@ -167,3 +167,23 @@ def test_a_large_array_has_the_fingerprint_of_its_bytes_however_it_lies() -> Non
     assert len(marks) == 1
     assert marks != {fingerprint({"x": x.reshape(5, -1)})}
     assert fingerprint({"x": np.float32(1).reshape(())}) != fingerprint({"x": np.ones(1)})
+
+
+# --- what only some machine can tell -------------------------------------------------------
+
+
+def test_a_replay_takes_what_another_machine_told_and_measures_nothing() -> None:
+    build = Record()
+    assert build.taken("memory", lambda: 5, lambda _: True) == 5
+    assert build.knows("memory")
+    replay = Record(build.values)
+    assert not replay.knows("memory")
+    assert replay.taken("memory", lambda: 1 // 0, lambda _: True) == 5
+    with pytest.raises(ReplayMismatch, match="does not hold it"):
+        replay.taken("other", lambda: 5, lambda _: True)
+
+
+@pytest.mark.parametrize("damaged", ["five", {"$array": 3}, {"$float": "x"}])
+def test_a_taken_value_of_another_kind_is_a_damaged_report(damaged: Any) -> None:
+    with pytest.raises(ReplayMismatch):
+        Record({"memory": damaged}).taken("memory", lambda: 5, lambda one: type(one) is int)

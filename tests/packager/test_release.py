@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import bundles
+import devices
 import pytest
+import shrunk
 from host import BUILD, packager, tree
 
 from edge_runtime.contract.bundle.archive import open_layout
@@ -66,6 +68,16 @@ def test_signed_later_is_the_same_file_as_signed_at_once(unsigned, tmp_path):
     write_release(tmp_path / "at-once", unsigned_images(), bundles.SIGNER)
     sign_bundle(unsigned, bundles.SIGNER)
     assert unsigned.read_bytes() == (tmp_path / "at-once").read_bytes()
+
+
+def test_a_bundle_with_a_packed_file_is_signed_later_to_the_same_bytes(public_key, tmp_path):
+    target = (devices.TARGET, "linux", devices.ARCHITECTURE)
+    images = [TargetImage(*target, "tiny", "1.4.0", shrunk.parts())]
+    write_release(tmp_path / "at-once", images, bundles.SIGNER)
+    write_release(tmp_path / "later", images, None)
+    sign_bundle(tmp_path / "later", bundles.SIGNER)
+    verify_release(tmp_path / "later", [public_key])
+    assert (tmp_path / "later").read_bytes() == (tmp_path / "at-once").read_bytes()
 
 
 def test_signing_again_replaces_the_signature(unsigned, public_key):

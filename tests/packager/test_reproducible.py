@@ -41,6 +41,7 @@ def replayed(build: Build, workshop: Path, tmp_path_factory, python_at) -> Path:
         'key = "../moved/keys/release.key"\n'
         'out = "../out"\n'
         'name = "cancer"\n'
+        "jobs = 1\n"
     )
     other.packager("build", "--config", config, "--replay", build.report, cwd=elsewhere)
     return elsewhere / "out"
@@ -80,15 +81,20 @@ LINE = {
     "--version": "1.4.0",
 }
 CHANGES = {
+    "effort": {"--effort": "quick"},
     "description": {"--description": "Other words."},
     "golden": {"--golden": "real"},
     "holdout": {"--holdout": "numbers.csv", "--data": "few.csv"},
     "license": {"--license": "MIT"},
     "max-drop": {"--max-drop": "0.011"},
+    "max-latency-ms": {"--max-latency-ms": "50"},
+    "max-memory": {"--max-memory": "1GB"},
+    "max-size": {"--max-size": "5MB"},
     "metric": {"--metric": "average_precision"},
     "model": {"": "other.onnx", "--name": "line"},
     "name": {"--name": "other"},
     "release": {"--release": "7"},
+    "single": {"--single": ""},
     "split-by": {"--split-by": "mean radius"},
     "target": {"--target": "arm64-cpu"},
     "version": {"--version": "1.4.1", "--release": "1004000"},

@@ -7,8 +7,10 @@ import tomllib
 
 import pytest
 
+from edge_runtime.contract.bundle.manifest import MAX_VARIANTS
 from packager.errors import TargetInvalid, UnknownTarget
-from packager.target import RULES, list_profiles, load_profile, profiles_directory
+from packager.target import list_profiles, load_profile, profiles_directory
+from packager.target_rules import RULES
 
 SHIPPED = (profiles_directory() / "x86-64-cpu.toml").read_text()
 
@@ -29,8 +31,9 @@ def write(tmp_path):
 def test_a_profile_is_found_by_its_name():
     profile = load_profile("x86-64-cpu")
     assert profile.name == "x86-64-cpu"
-    assert profile.opset == {"": 18, "ai.onnx.ml": 3}
-    assert profile.cpu_models[1].qemu == "Haswell"
+    assert profile.opset == {"": 18, "ai.onnx.ml": 5}
+    assert [cpu.qemu for cpu in profile.cpu_models] == ["Nehalem", "Haswell", "host"]
+    assert profile.cpu_flags == ()
     assert profile.memory_bytes == profile.memory_mb * 1_000_000
 
 
@@ -43,7 +46,9 @@ def test_a_profile_of_ones_own_is_found_by_its_path(write):
     "name", ["x86-64-cup", "x86", "../x86-64-cpu", "none.toml", "", "a\0b"]
 )
 def test_an_unknown_target_lists_those_known(name):
-    with pytest.raises(UnknownTarget, match="arm64-cpu, arm64-cuda, x86-64-cpu, x86-64-cuda"):
+    with pytest.raises(
+        UnknownTarget, match="arm64-cpu, arm64-cuda, x86-64-cpu, x86-64-cuda, x86"
+    ):
         load_profile(name)
 
 
@@ -54,7 +59,7 @@ def test_an_unknown_target_names_the_nearest():
 
 def test_profiles_are_listed_cpu_before_gpu():
     names = [profile.name for profile in list_profiles()]
-    assert names == ["arm64-cpu", "x86-64-cpu", "arm64-cuda", "x86-64-cuda"]
+    assert names == ["arm64-cpu", "x86-64-cpu", "x86-64-vnni-cpu", "arm64-cuda", "x86-64-cuda"]
 
 
 def inline(value):
@@ -87,8 +92,8 @@ def test_every_key_is_needed(write, key):
         ('"manylinux_2_17_x86_64"', '"manylinux_2_28_x86_64"', "platform.wheel-tags"),
         ('qemu = "Nehalem"', 'qemu = ""', "platform.cpus"),
         ('qemu = "Nehalem"', 'chip = "Nehalem"', "platform.cpus"),
-        ('"1.20"', "1.20", "engine.minimum"),
-        ('"1.20"', '"1.19"', "engine.minimum"),
+        ('"1.21"', "1.21", "engine.minimum"),
+        ('"1.21"', '"1.19"', "engine.minimum"),
         ('"CPUExecutionProvider"', '"cpu"', "engine.providers"),
         ('["CPUExecutionProvider"]', "[]", "engine.providers"),
         ('"session.inter_op', '"session.optimized_model', "engine.session-options"),
@@ -98,8 +103,14 @@ def test_every_key_is_needed(write, key):
             "engine.provider",
         ),
         ("opset = 18", "opset = 99", "graph.opset"),
-        ("opset-ml = 3", "opset-ml = 6", "graph.opset-ml"),
+        ("opset-ml = 5", "opset-ml = 6", "graph.opset-ml"),
+        ('"int8-static"', '"int2"', "variants.precisions"),
         ('"int8-static"', '"int4"', "variants.precisions"),
+        ("cpu-flags = []", 'cpu-flags = ["avx2"]', "platform.cpu-flags"),
+        ("cpu-flags = []", "cpu-flags = [[]]", "platform.cpu-flags"),
+        ("cpu-flags = []", 'cpu-flags = [["AVX2"]]', "platform.cpu-flags"),
+        ("cpu-flags = []", "cpu-flags = [[2]]", "platform.cpu-flags"),
+        ("cpu-flags = []", "cpu-flags = [" + '["avx2"], ' * 17 + "]", "platform.cpu-flags"),
         ("reduce-range = true", "reduce-range = 1", "variants.reduce-range"),
         ("memory-mb = 512", "memory-mb = 0.5", "budget.memory-mb"),
         ("intra-op = 1", "intra-op = 0", "threads.intra-op"),
@@ -116,10 +127,12 @@ def test_a_wrong_value_names_its_key(write, old, new, key):
 @pytest.mark.parametrize(
     ("old", "new", "key", "words"),
     [
-        ("opset = 18", "opset = 22", "graph.opset", "at most 21 for engine 1.20"),
-        ("ir = 10", "ir = 11", "graph.ir", "at most 10 for engine 1.20"),
+        ("opset = 18", "opset = 22", "graph.opset", "at most 21 for engine 1.21"),
+        ("ir = 10", "ir = 11", "graph.ir", "at most 10 for engine 1.21"),
+        ('"1.21"', '"1.20"', "graph.opset-ml", "at most 4 for engine 1.20"),
         (', "float32"]', "]", "variants.precisions", "ends with float32"),
         ('"int8-dynamic"', '"float16"', "variants.precisions", "without float16"),
+        ('"CPUExecution', '"CUDAExecution', "variants.precisions", "without int4 or int8-dyn"),
         ("cpu-rung = false", "cpu-rung = true", "variants", "rung"),
     ],
 )
@@ -129,8 +142,18 @@ def test_values_that_do_not_go_together_are_refused(write, old, new, key, words)
     assert caught.value.values["key"].startswith(key)
 
 
+def test_a_profile_may_try_more_families_than_a_ladder_has_rungs(write):
+    assert len(load_profile(write()).precisions) > MAX_VARIANTS
+
+
+def test_instruction_sets_are_alternatives_in_groups(write):
+    flags = 'cpu-flags = [["avx2"], ["avx512_vnni", "avx_vnni"]]'
+    profile = load_profile(write("cpu-flags = []", flags))
+    assert profile.cpu_flags == (("avx2",), ("avx512_vnni", "avx_vnni"))
+
+
 def test_a_newer_engine_may_use_newer_graphs(write):
-    text = SHIPPED.replace("opset = 18", "opset = 22").replace('"1.20"', '"1.24"')
+    text = SHIPPED.replace("opset = 18", "opset = 22").replace('"1.21"', '"1.24"')
     assert load_profile(write(text=text)).opset[""] == 22
 
 

@@ -17,9 +17,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 
-from packager import comparing, comparison
 from packager.bundle_file import read_bundle
 from packager.errors import ParityFailed
+from packager.parity import comparing, comparison
 
 TRUST = ("--trust-pickle", "--unsigned", "--target", "x86-64-cpu", "--name", "x")
 
@@ -64,14 +64,14 @@ def test_a_classifier_is_compared_and_judged_by_its_label(build_of):
     )
     assert "held-out rows agree" in done.err
     assert report["unchecked"] == []
-    assert report["metric"] == "balanced_accuracy"
+    assert report["metric"]["name"] == "balanced_accuracy"
 
 
 def test_a_regression_is_judged_by_its_numbers(build_of):
     frame = cancer().drop(columns=[LABEL, "mean texture"])
     model = LinearRegression().fit(frame[list(NUMBERS[:-1])], frame[NUMBERS[-1]])
     _, report = build_of(model, "--label", NUMBERS[-1], frame=frame)
-    assert report["metric"] == "r2"
+    assert report["metric"]["name"] == "r2"
     assert report["unchecked"] == []
 
 
@@ -89,6 +89,31 @@ def test_a_label_that_nothing_can_be_held_against_is_named(build_of):
     assert report["unchecked"] == [
         "quality: nothing to hold 'diagnosis' against; variants need only agree with float32"
     ]
+
+
+def test_a_model_with_several_numbers_a_row_has_nothing_to_hold_a_label_against(build_of):
+    frame = cancer().drop(columns=[LABEL])
+    model = LinearRegression().fit(frame[list(NUMBERS[:-2])], frame[list(NUMBERS[-2:])])
+    _, report = build_of(model, "--label", NUMBERS[-1], frame=frame)
+    assert report["metric"]["name"] == "cosine"
+    (told,) = report["unchecked"]
+    assert told.startswith(f"quality: nothing to hold {NUMBERS[-1]!r} against")
+
+
+def test_few_rows_that_judge_are_told(build_of):
+    model = fitted(HistGradientBoostingClassifier(max_iter=5))
+    _, report = build_of(model, "--label", LABEL, frame=cancer().head(100))
+    judging = report["data"]["held_out"]
+    assert report["unchecked"] == [
+        f"small losses of quality: only {judging} rows judge, where 256 would tell more"
+    ]
+
+
+def test_a_metric_that_nobody_knows_is_refused_before_anything_is_read(build_of):
+    model = fitted(HistGradientBoostingClassifier(max_iter=5))
+    frame = cancer().head(0)
+    done, _ = build_of(model, "--metric", "f1_makro", frame=frame, expect=3)
+    assert "f1_makro is no metric (did you mean 'f1_macro'?)" in done.err
 
 
 def test_an_onnx_file_is_its_own_source(workshop, tmp_path):

@@ -22,6 +22,7 @@ import bundles
 import host
 import numpy as np
 import pytest
+import shrunk
 import weighty
 
 import edge_runtime
@@ -319,6 +320,62 @@ def test_onnxruntime_opens_a_package_whose_weights_stand_beside_the_graph(
         verified.packages[0].extract(directory)
     answers = stock_session(directory).run(["y"], weighty.FEED)
     np.testing.assert_allclose(answers[0], weighty.FEED["x"] @ weighty.MATRIX, rtol=1e-5)
+
+
+# --- packed files, which every tool takes for what they are ---------------------------------
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    return shrunk.write(tmp_path / "tiny-1.4.0.oci.tar", shrunk.parts())
+
+
+def test_a_packed_file_survives_a_registry_and_comes_back_to_the_byte(
+    packed: Path, registry: str, tmp_path: Path
+) -> None:
+    there, back = f"docker://{registry}/packed:{VERSION}", tmp_path / "back.oci.tar"
+    skopeo("copy", "-a", "--dest-tls-verify=false", f"oci-archive:{packed}:{VERSION}", there)
+    raw = json.loads(skopeo("inspect", "--raw", "--tls-verify=false", there))
+    assert len(raw["manifests"]) == 1
+    skopeo("copy", "-a", "--src-tls-verify=false", there, f"oci-archive:{back}:{VERSION}")
+    assert root_digest(back) == root_digest(packed)
+    assert outcome(back) == outcome(packed)
+    with bundles.opened(back) as verified:
+        assert verified.packages[0].read(bundles.MODEL) == shrunk.graph()
+
+
+def test_stock_tar_unpacks_the_blob_of_a_packed_file(packed: Path, tmp_path: Path) -> None:
+    with bundles.opened(packed) as verified:
+        entry = verified.packages[0].manifest.file(bundles.MODEL)
+    assert entry is not None
+    (tmp_path / "blob").write_bytes(
+        bundles.entries(packed)[f"blobs/sha256/{entry.blob.sha256}"]
+    )
+    listed = ran(tool("tar", package="tar"), "-tzf", "blob", cwd=tmp_path)
+    assert listed == f"{bundles.MODEL}\n"
+    ran(tool("tar", package="tar"), "-xzf", "blob", cwd=tmp_path)
+    assert (tmp_path / bundles.MODEL).read_bytes() == shrunk.graph()
+
+
+def test_model_signing_and_onnxruntime_see_plain_files_where_one_was_packed(
+    packed: Path, public_key: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "package"
+    with bundles.opened(packed) as verified:
+        verified.packages[0].extract(directory)
+    done = verify_by_reference(directory, public_key)
+    assert "Verification succeeded" in done.stdout, done.stderr
+    store = Store(tmp_path / "store", "of this test")
+    with store.writing() as writer:
+        writer.add_key(bundles.SIGNER.public_key.pem)
+    digest = install(packed, store).digest
+    feed = {"features": np.linspace(-2, 2, 12, dtype=np.float32).reshape(4, 3)}
+    for place in (directory, store.model("tiny").version(digest)):
+        stock = stock_session(place)
+        names = [item.name for item in stock.get_outputs()]
+        ours = open_session(bundles.graph(), SessionPlan()).run(feed)
+        for name, answer in zip(names, stock.run(names, feed), strict=True):
+            np.testing.assert_array_equal(answer, ours[name])
 
 
 # --- a real build, from the packager through a registry into a store -------------------------

@@ -30,6 +30,7 @@ from edge_runtime.contract.bundle.archive import write_layout
 from edge_runtime.contract.errors import EdgepackError
 from edge_runtime.engine import session
 from packager import errors as own
+from packager.sources.environments.helper_env import CACHE
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,12 @@ def a_misspelt_key(scene: Scene) -> str:
     return "build"
 
 
-@brings_about(own.ConfigInvalid, "a number from 0 to 1", "found 7.0")
+@brings_about(own.ConfigInvalid, "a number from 0 to 1", "found '7'")
 def a_drop_beyond_all(_: Scene) -> str:
     return "build line.onnx --max-drop 7"
 
 
-@brings_about(own.ConfigInvalid, "the metric r2", "balanced_accuracy or average_precision")
+@brings_about(own.ConfigInvalid, "the metric r2", "balanced_accuracy, average_precision")
 def a_metric_that_does_not_suit(_: Scene) -> str:
     return f"build line.onnx {ROWS} --metric r2"
 
@@ -145,7 +146,7 @@ def a_misspelt_target(_: Scene) -> str:
 
 @brings_about(own.TargetInvalid, "engine.minimum must be a version", "found '0.9'")
 def a_profile_of_another_age(scene: Scene) -> str:
-    profile = own_profile(scene, 'minimum *= *"1.20"', 'minimum = "0.9"')
+    profile = own_profile(scene, 'minimum *= *"1.21"', 'minimum = "0.9"')
     return f"build line.onnx --target {profile}"
 
 
@@ -242,9 +243,9 @@ def a_graph_that_fails_on_the_rows(scene: Scene) -> str:
     return f"{command} --data odd.csv"
 
 
-@brings_about(own.NoGoldenRows, "need 128 rows", "takes 96")
+@brings_about(own.NoGoldenRows, "need 1024 rows", "the graph takes")
 def a_batch_longer_than_any_draw(scene: Scene) -> str:
-    return scene.graph(helper.make_node("Relu", ["X"], ["Y"]), TensorProto.FLOAT, [128, 5])
+    return scene.graph(helper.make_node("Relu", ["X"], ["Y"]), TensorProto.FLOAT, [1024, 5])
 
 
 @brings_about(own.BudgetExceeded, "allows 1,000,000 bytes", "its files have 1,6")
@@ -254,6 +255,11 @@ def a_model_above_the_budget(scene: Scene) -> str:
     command = scene.graph(node, TensorProto.INT64, ["n", 2], table=table)
     profile = own_profile(scene, "bundle-mb *= *[0-9]+", "bundle-mb = 1")
     return f"{command} --target {profile}"
+
+
+@brings_about(own.BudgetExceeded, "the nearest is float32", "--max-size allows 10")
+def a_size_that_nothing_keeps(_: Scene) -> str:
+    return "build line.onnx --target x86-64-cpu --max-size 10"
 
 
 # --- rows ----------------------------------------------------------------------------------
@@ -355,6 +361,16 @@ def no_engine(scene: Scene) -> str:
 @brings_about(shared.EngineConflict, "one engine must be installed", "onnxruntime 1", "onnx 1")
 def two_engines(scene: Scene) -> str:
     return engines(scene, "onnxruntime", "onnx")
+
+
+@brings_about(own.EmulatorsFailed, "emulators must be made", "needs apt-get")
+def no_apt(scene: Scene) -> str:
+    programs = scene.path.parent / "programs"
+    programs.mkdir()
+    (programs / "bash").symlink_to("/bin/bash")
+    scene.patch.setenv("PATH", str(programs))
+    scene.patch.setenv(CACHE, str(scene.path.parent / "cache"))
+    return "emulators --make"
 
 
 def words_of(command: str) -> list[str]:

@@ -52,7 +52,7 @@ def a_file_where_a_directory_must_be(_: Scene) -> str:
     return "build line.onnx --out numbers.csv/dist"
 
 
-@brings_about(own.ReplayMismatch, "max-drop 0.01", "with 0.5")
+@brings_about(own.ReplayMismatch, "max-drop '0.01'", "with '0.5'")
 def a_replay_with_another_option(scene: Scene) -> str:
     packager("build", "line.onnx", *ROWS.split(), cwd=scene.path)
     report = "dist/line-1.0.0.report.json"

@@ -22,8 +22,14 @@ from sklearn.preprocessing import StandardScaler
 
 from edge_runtime.contract.tensors import Array, Arrays
 from edge_runtime.engine.session import SessionPlan, open_session
-from packager.model_files import ModelFiles
-from packager.stages.evaluate import HeldOut
+from packager.answers import run_rows
+from packager.graphs.model_files import ModelFiles
+from packager.graphs.prepared import Ranges
+from packager.recipes import PLAIN, RECIPES
+from packager.record import Record
+from packager.scoring import HeldOut
+from packager.stages.calibrate import Calibrated, calibrate
+from packager.stages.quantize import quantize
 from packager.variant import Candidate
 
 OPSET = {"": 18, "ai.onnx.ml": 3}
@@ -77,9 +83,31 @@ class Trained:
 
 
 def candidate(graph: ModelProto, name: str = "float32") -> Candidate:
-    """Make a candidate of a graph."""
-    precision = name.partition("-")[0]
-    return Candidate(name, precision, CPU, ModelFiles.of(graph, None))
+    """Make a candidate of a graph, as if the recipe of that name had made it."""
+    (recipe,) = (one for one in (PLAIN, *RECIPES) if one.name == name)
+    return Candidate(name, recipe, CPU, ModelFiles.of(graph, None))
+
+
+def made(
+    name: str, model: Trained, record: Record | None = None, *, reduce_range: bool = False
+) -> ModelProto:
+    """Make a recipe's graph of a model, ranges measured where it wants them."""
+    (recipe,) = (one for one in RECIPES if one.name == name)
+    ranges: Ranges = {}
+    if recipe.ranges:
+        found = calibrate(
+            recipe, model.graph, model.calibration, weights=None, record=record or Record()
+        )
+        assert isinstance(found, Calibrated), found
+        ranges = found.ranges
+    result = quantize(recipe, model.graph, ranges=ranges, reduce_range=reduce_range)
+    assert isinstance(result, ModelProto), result
+    return result
+
+
+def answers(graph: ModelProto, feed: Arrays) -> Arrays:
+    """Run a graph on rows."""
+    return run_rows(open_session(graph.SerializeToString(), SessionPlan()), feed)
 
 
 def _trained(source: Any, load: Any, task: str) -> Trained:

@@ -25,11 +25,11 @@ from edge_runtime.contract.errors import (
 
 LAYOUT_NAME = "oci-layout"
 INDEX_NAME = "index.json"
+BLOCK = 512
 LAYOUT_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
 # The size of an entry has eleven octal digits.
 MAX_ENTRY_BYTES = 8**11 - 1
 
-_BLOCK = 512
 _MAX_ENTRIES = 10_000
 _MAX_TRAILER = 1 << 20
 _ENTRY = re.compile(r"oci-layout|index\.json|blobs/sha256/[0-9a-f]{64}")
@@ -89,7 +89,7 @@ def read_entry(layout: Layout, name: str, limit: int) -> bytes:
     for chunk in layout.chunks(name):
         data += chunk
         if len(data) > limit:
-            raise _corrupt(f"at most {limit} bytes in {name}", "more", name=name)
+            raise corrupt(f"at most {limit} bytes in {name}", "more", name=name)
     return bytes(data)
 
 
@@ -100,7 +100,7 @@ class _DirectoryLayout:
         self._path = path
         for name in ("blobs", "blobs/sha256"):
             if (path / name).is_symlink():
-                raise _corrupt(f"a directory at {name}", "a link", name=name)
+                raise corrupt(f"a directory at {name}", "a link", name=name)
         for name in (LAYOUT_NAME, INDEX_NAME):
             if not os.path.lexists(path / name):
                 raise FileNotFoundError(errno.ENOENT, f"it holds no {name}")
@@ -113,7 +113,7 @@ class _DirectoryLayout:
         except FileNotFoundError:
             raise missing(name) from None
         except NotPlainError:
-            raise _corrupt(f"a regular file at {name}", "something else", name=name) from None
+            raise corrupt(f"a regular file at {name}", "something else", name=name) from None
         except OSError as error:
             raise unreadable(self._path, error) from None
 
@@ -146,7 +146,7 @@ class _TarLayout:
                 self._stream.seek(offset)
                 chunk = self._stream.read(min(CHUNK, left))
                 if not chunk:
-                    raise _corrupt(
+                    raise corrupt(
                         f"{left} more bytes in {name}", "the end of the file", name=name
                     )
                 offset, left = offset + len(chunk), left - len(chunk)
@@ -174,52 +174,50 @@ def _scan(stream: BinaryIO, path: Path) -> dict[str, tuple[int, int]]:
     entries: dict[str, tuple[int, int]] = {}
     offset = 0
     for _ in range(_MAX_ENTRIES):
-        header = _read_at(stream, offset, _BLOCK)
-        if len(header) < _BLOCK:
-            raise _corrupt("a tar that ends with its end mark", f"{end} bytes without one")
+        header = _read_at(stream, offset, BLOCK)
+        if len(header) < BLOCK:
+            raise corrupt("a tar that ends with its end mark", f"{end} bytes without one")
         if not any(header):
             _check_trailer(stream, offset, end)
             _require_layout(entries, path)
             return entries
         name, size, is_file = _header(header)
-        data = offset + _BLOCK
-        offset = data + -(-size // _BLOCK) * _BLOCK
+        data = offset + BLOCK
+        offset = data + -(-size // BLOCK) * BLOCK
         if offset > end:
-            raise _corrupt(f"{size} bytes in {name}", "the end of the file", name=name)
+            raise corrupt(f"{size} bytes in {name}", "the end of the file", name=name)
         if any(_read_at(stream, data + size, offset - data - size)):
-            raise _corrupt(f"zeros after {name}", "other bytes", name=name)
+            raise corrupt(f"zeros after {name}", "other bytes", name=name)
         if is_file and name in entries:
-            raise _corrupt(f"{name} once", "twice", name=name)
+            raise corrupt(f"{name} once", "twice", name=name)
         if is_file:
             entries[name] = (data, size)
-    raise _corrupt(f"at most {_MAX_ENTRIES} entries", "more")
+    raise corrupt(f"at most {_MAX_ENTRIES} entries", "more")
 
 
 def _header(block: bytes) -> tuple[str, int, bool]:
     """Return name, size and whether it is a file, of one header block that is all in order."""
     checksum = _octal(block[148:156], "a header checksum")
     if checksum != sum(block) - sum(block[148:156]) + 8 * ord(" "):
-        raise _corrupt("a header whose checksum holds", "one that fails")
+        raise corrupt("a header whose checksum holds", "one that fails")
     if block[257:263] not in (b"ustar\0", b"ustar ") or any(block[345:500]):
-        raise _corrupt("plain ustar headers", "another kind")
+        raise corrupt("plain ustar headers", "another kind")
     name = block[:100].rstrip(b"\0").decode("ascii", "replace")
     size = _octal(block[124:136], f"the size of {name!r}")
     kind = block[156:157]
     if any(block[157:257]):
-        raise _corrupt("regular files only", f"a link at {name!r}", name=name)
+        raise corrupt("regular files only", f"a link at {name!r}", name=name)
     if kind == b"5" and name in _DIRECTORIES and size == 0:
         return name, 0, False
     if kind not in (b"0", b"\0") or not _ENTRY.fullmatch(name):
         shown = f"{name[:100]!r} of type {kind.decode('ascii', 'replace')!r}"
-        raise _corrupt(
-            "regular files with the names of an image layout", shown, name=name[:100]
-        )
+        raise corrupt("regular files with the names of an image layout", shown, name=name[:100])
     return name, size, True
 
 
 def _octal(field: bytes, what: str) -> int:
     if not _NUMBER.fullmatch(field):
-        raise _corrupt(f"{what} in octal digits", repr(field))
+        raise corrupt(f"{what} in octal digits", repr(field))
     return int(field.strip(b" \0"), 8)
 
 
@@ -230,17 +228,18 @@ def _read_at(stream: BinaryIO, offset: int, size: int) -> bytes:
 
 def _check_trailer(stream: BinaryIO, offset: int, end: int) -> None:
     size = end - offset
-    if not 2 * _BLOCK <= size <= _MAX_TRAILER or any(_read_at(stream, offset, size)):
-        raise _corrupt("only zeros from the end mark on", f"{size} bytes that are not")
+    if not 2 * BLOCK <= size <= _MAX_TRAILER or any(_read_at(stream, offset, size)):
+        raise corrupt("only zeros from the end mark on", f"{size} bytes that are not")
 
 
 def _require_layout(entries: dict[str, tuple[int, int]], path: Path) -> None:
     for name in (LAYOUT_NAME, INDEX_NAME):
         if name not in entries:
-            raise _corrupt(f"{name} in {path.name}", "none", name=name)
+            raise corrupt(f"{name} in {path.name}", "none", name=name)
 
 
-def _corrupt(wanted: str, found: str, *, name: str | None = None) -> ArchiveCorrupt:
+def corrupt(wanted: str, found: str, *, name: str | None = None) -> ArchiveCorrupt:
+    """Return the error for an archive, or a packed file, that is not of the strict form."""
     return ArchiveCorrupt(
         f"a bundle's archive has {wanted}, found {found}",
         hint="Fetch the bundle again; if it stays so, build it again.",
@@ -262,16 +261,16 @@ def write_layout(path: Path, entries: Iterable[tuple[str, Content]]) -> None:
     with path.open("wb") as stream:
         for name, content in entries:
             size = size_of(content)
-            stream.write(_render_header(name, size))
+            stream.write(render_header(name, size))
             for chunk in chunks_of(content, name):
                 stream.write(chunk)
-            stream.write(bytes(-size % _BLOCK))
-        stream.write(bytes(2 * _BLOCK))
+            stream.write(bytes(-size % BLOCK))
+        stream.write(bytes(2 * BLOCK))
         stream.flush()
         os.fsync(stream.fileno())
 
 
-def _render_header(name: str, size: int) -> bytes:
+def render_header(name: str, size: int) -> bytes:
     """Return a ustar header of a plain file with mode 0644 and every variable field at zero."""
     if size > MAX_ENTRY_BYTES:
         raise DigestMismatch(

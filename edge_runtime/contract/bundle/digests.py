@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from edge_runtime.contract.bundle.manifest import FileEntry
@@ -17,10 +18,15 @@ def sha256_hex(data: bytes) -> str:
 
 def sha256_file(path: Path) -> str:
     """Return the sha256 of a whole file in lower-case hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
+        return sha256_chunks(iter(lambda: stream.read(1 << 20), b""))
+
+
+def sha256_chunks(chunks: Iterable[bytes]) -> str:
+    """Return the sha256 of bytes that come in pieces in lower-case hex."""
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -43,6 +49,28 @@ def checked(chunks: Iterable[bytes], entry: FileEntry) -> Iterator[bytes]:
         raise _mismatch(entry, f"{size} bytes")
     if digest.hexdigest() != entry.sha256:
         raise _mismatch(entry, f"sha256 {digest.hexdigest()[:16]}…")
+
+
+def checked_before(read: Callable[[], Iterator[bytes]], entry: FileEntry) -> Iterator[bytes]:
+    """Yield the chunks of a file, none of them before all together were the signed ones.
+
+    It is read twice. Digests of the chunks are kept from the first time, 32 bytes for each, so
+    that whatever is yielded has been checked, even where the medium changes in between.
+
+    Args:
+        read: reads the file from its beginning.
+        entry: what it must be.
+
+    Raises:
+        DigestMismatch: when size or sha256 are not the signed ones.
+    """
+    marks = deque(hashlib.sha256(chunk).digest() for chunk in checked(read(), entry))
+    for chunk in read():
+        if not marks or hashlib.sha256(chunk).digest() != marks.popleft():
+            raise _mismatch(entry, "other bytes when it was read again")
+        yield chunk
+    if marks:
+        raise _mismatch(entry, "fewer bytes when it was read again")
 
 
 def _mismatch(entry: FileEntry, found: str) -> DigestMismatch:

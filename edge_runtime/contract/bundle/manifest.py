@@ -18,14 +18,21 @@ FORMAT = 1
 MANIFEST_NAME = "manifest.json"
 SIGNATURE_NAME = "model.sig"
 COMPONENT = "model"
+OURS = "edgepack"
 VARIANT_DIRECTORY = "variants"
 MAX_VARIANTS = 3
 MAX_FILES = 1000
+# Groups of instruction sets that a target may need, and alternatives in a group.
+MAX_FLAGS = 16
 MAX_MANIFEST_BYTES = 4 << 20
+# The tar around a packed file has room for as long a name.
+MAX_PACKED_PATH = 100
 
 # Features that a bundle may name in ``must_understand`` and that this runtime honours.
 EXTERNAL_WEIGHTS = "external-weights"
-UNDERSTOOD: frozenset[str] = frozenset({EXTERNAL_WEIGHTS})
+PACKED_FILES = "packed-files"
+CPU_FLAGS = "cpu-flags"
+UNDERSTOOD: frozenset[str] = frozenset({EXTERNAL_WEIGHTS, PACKED_FILES, CPU_FLAGS})
 
 # The only session options that a manifest may set, because the engine accepts any key silently.
 SESSION_OPTIONS = frozenset(
@@ -55,6 +62,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,62}")
 _PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CPU_FLAG = re.compile(r"[a-z0-9_]{1,40}")
 _MAX_PATH = 200
 
 
@@ -73,6 +81,11 @@ def is_digest(text: str) -> bool:
     return _SHA256.fullmatch(text) is not None
 
 
+def is_cpu_flag(text: str) -> bool:
+    """Tell whether a text may be an instruction set's flag in ``/proc/cpuinfo``."""
+    return _CPU_FLAG.fullmatch(text) is not None
+
+
 def is_bundle_path(text: str) -> bool:
     """Tell whether a text is a plain relative path that can mean nothing else anywhere."""
     parts = text.split("/")
@@ -80,12 +93,34 @@ def is_bundle_path(text: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """A packed file as it stands in the archive: bytes and sha256 in hex of that blob."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class FileEntry:
-    """One signed file of a target: its path in the package, size in bytes, sha256 in hex."""
+    """One signed file of a target.
+
+    Attributes:
+        path: its place in the package.
+        size: its bytes, unpacked.
+        sha256: of these, in hex.
+        packed: the blob that holds it packed; None where the blob is the file.
+    """
 
     path: str
     size: int
     sha256: str
+    packed: Packed | None = None
+
+    @property
+    def blob(self) -> FileEntry:
+        """The file as it stands in the archive."""
+        found = self.packed or self
+        return FileEntry(self.path, found.size, found.sha256)
 
 
 @dataclass(frozen=True)
@@ -98,10 +133,11 @@ class Target:
         architecture: ``x86-64`` or ``arm64``.
         priority: where several targets fit a device, the highest wins.
         min_engine: the oldest ONNX Runtime that loads the graphs, for example ``1.20``.
-        opset: the ONNX operator sets used, by domain.
-        ir: the ONNX IR version used.
+        opset: the newest ONNX operator sets that a graph may use, by domain.
+        ir: the newest ONNX IR version that one may have.
         memory_bytes: the memory budget of the profile.
         threads: intra-op threads the profile grants; the device may take fewer.
+        cpu_flags: what the processor must have, by the names of Linux: of each group one.
     """
 
     name: str
@@ -113,6 +149,7 @@ class Target:
     ir: int
     memory_bytes: int
     threads: int
+    cpu_flags: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,7 +158,7 @@ class Variant:
 
     Attributes:
         name: for example ``int8-static``.
-        precision: ``float32``, ``float16`` or ``int8``.
+        precision: ``float32``, ``float16``, ``int8`` or ``int4``.
         provider: ONNX Runtime's full provider name.
         model_file: path inside the package.
         session_options: configuration entries, all out of ``SESSION_OPTIONS``.

@@ -1,4 +1,4 @@
-"""``manifest.json`` as bytes: rendering on the host, strict parsing on both sides."""
+"""``manifest.json`` parsed strictly, on both sides."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from edge_runtime.contract.bundle.manifest import (
     FORMAT,
     MANIFEST_NAME,
     MAX_FILES,
+    MAX_FLAGS,
     MAX_MANIFEST_BYTES,
     MAX_VARIANTS,
+    OURS,
     PROVIDER_OPTIONS,
     SESSION_OPTIONS,
     TASKS,
@@ -23,9 +25,11 @@ from edge_runtime.contract.bundle.manifest import (
     Golden,
     Interface,
     Manifest,
+    Packed,
     Target,
     Variant,
     is_bundle_path,
+    is_cpu_flag,
     is_digest,
     is_name,
     is_version,
@@ -37,111 +41,8 @@ from edge_runtime.contract.table import KINDS, MISSING_RULES, Column, TableForma
 from edge_runtime.contract.tensors import DTYPES, TensorSpec, Tolerance
 from edge_runtime.contract.versions import at_least
 
-_OURS = "edgepack"
 _MAX_FILE = 1 << 40
 _MAX_ROWS = 100_000
-
-
-# --- rendering -----------------------------------------------------------------------------
-
-
-def render_manifest(manifest: Manifest) -> bytes:
-    """Return the bytes to be signed; the same manifest gives the same bytes."""
-    return strictjson.dumps(
-        {
-            "schema_version": "1.0",
-            "package_name": manifest.name,
-            "package_version": manifest.version,
-            "description": manifest.description,
-            "layout": "portable",
-            "components": {
-                COMPONENT: {"variants": {v.name: _variant_json(v) for v in manifest.variants}}
-            },
-            "additional_metadata": {_OURS: _ours_json(manifest)},
-        }
-    )
-
-
-def _variant_json(variant: Variant) -> dict[str, Any]:
-    return {
-        "variant_directory": VARIANT_DIRECTORY,
-        "ep": variant.provider,
-        "device": "cpu" if variant.provider == "CPUExecutionProvider" else "gpu",
-        "executor_info": {
-            "ort": {
-                "model_file": variant.model_file.removeprefix(f"{VARIANT_DIRECTORY}/"),
-                "session_options": dict(variant.session_options),
-                "provider_options": dict(variant.provider_options),
-            }
-        },
-        "additional_metadata": {
-            _OURS: {
-                "precision": variant.precision,
-                "tolerances": {
-                    output: {"rtol": tolerance.rtol, "atol": tolerance.atol}
-                    for output, tolerance in variant.tolerances.items()
-                },
-                **_weights_json(variant),
-            }
-        },
-    }
-
-
-def _weights_json(variant: Variant) -> dict[str, Any]:
-    """Return the files beside the graph; a graph that holds its weights has no such key."""
-    names = [path.removeprefix(f"{VARIANT_DIRECTORY}/") for path in variant.weights]
-    return {"weights": names} if names else {}
-
-
-def _ours_json(manifest: Manifest) -> dict[str, Any]:
-    target, interface, golden = manifest.target, manifest.interface, manifest.golden
-    return {
-        "format": FORMAT,
-        "min_runtime": manifest.min_runtime,
-        "must_understand": list(manifest.must_understand),
-        "release": manifest.release,
-        "target": {
-            "name": target.name,
-            "os": target.os,
-            "architecture": target.architecture,
-            "priority": target.priority,
-            "min_engine": target.min_engine,
-            "opset": dict(target.opset),
-            "ir": target.ir,
-            "memory_bytes": target.memory_bytes,
-            "threads": target.threads,
-        },
-        "task": interface.task,
-        "inputs": [_spec_json(spec) for spec in interface.inputs],
-        "outputs": [_spec_json(spec) for spec in interface.outputs],
-        "roles": dict(interface.roles),
-        "labels": list(interface.labels),
-        "columns": [
-            {
-                "name": column.name,
-                "kind": column.kind,
-                "input": column.input,
-                "index": column.index,
-                "missing": column.missing,
-            }
-            for column in interface.columns
-        ],
-        "table": {"missing_tokens": list(interface.table.missing_tokens)},
-        "ladder": [variant.name for variant in manifest.variants],
-        "golden": {"file": golden.file, "rows": golden.rows, "synthetic": golden.synthetic},
-        "files": [
-            {"path": entry.path, "size": entry.size, "sha256": entry.sha256}
-            for entry in manifest.files
-        ],
-        "provenance": dict(manifest.provenance),
-    }
-
-
-def _spec_json(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}
-
-
-# --- parsing -------------------------------------------------------------------------------
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -158,7 +59,7 @@ def parse_manifest(data: bytes) -> Manifest:
     """
     document = strictjson.loads(data, what=MANIFEST_NAME, limit=MAX_MANIFEST_BYTES)
     outer = Fields(document, MANIFEST_NAME, ManifestInvalid)
-    ours = outer.fields("additional_metadata").fields(_OURS)
+    ours = outer.fields("additional_metadata").fields(OURS)
     min_runtime, must_understand = _readable(ours)
     variants = outer.fields("components").fields(COMPONENT).fields("variants")
     manifest = Manifest(
@@ -220,6 +121,22 @@ def _target(read: Fields) -> Target:
         ir=read.integer("ir", low=1),
         memory_bytes=read.integer("memory_bytes", low=1),
         threads=read.integer("threads", low=1, high=1024),
+        cpu_flags=_cpu_flags(read) if read.has("cpu_flags") else (),
+    )
+
+
+def _cpu_flags(read: Fields) -> tuple[tuple[str, ...], ...]:
+    groups = read.list("cpu_flags", limit=MAX_FLAGS)
+    for group in groups:
+        require(group, _is_flag_group, "cpu_flags as lists of flags of /proc/cpuinfo")
+    return tuple(map(tuple, groups))
+
+
+def _is_flag_group(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and 0 < len(value) <= MAX_FLAGS
+        and all(isinstance(flag, str) and is_cpu_flag(flag) for flag in value)
     )
 
 
@@ -283,7 +200,7 @@ def _variant(read: Fields, name: str) -> Variant:
     directory = read.text("variant_directory")
     require(directory, VARIANT_DIRECTORY.__eq__, f"variant_directory {VARIANT_DIRECTORY!r}")
     ort = read.fields("executor_info").fields("ort")
-    ours = read.fields("additional_metadata").fields(_OURS)
+    ours = read.fields("additional_metadata").fields(OURS)
     session_options = ort.text_map("session_options")
     provider_options = ort.text_map("provider_options")
     weights = ours.texts("weights") if ours.has("weights") else ()
@@ -329,7 +246,17 @@ def _file(item: Any) -> FileEntry:
         path=require(read.text("path"), is_bundle_path, "a plain relative path"),
         size=read.integer("size", high=_MAX_FILE),
         sha256=require(read.text("sha256"), is_digest, "a sha256 in hex"),
+        packed=_packed(read.fields("packed")) if read.has("packed") else None,
     )
     # Unlike elsewhere nothing may be passed over here: an unknown key would change the bytes.
     read.done()
     return entry
+
+
+def _packed(read: Fields) -> Packed:
+    packed = Packed(
+        size=read.integer("size", high=_MAX_FILE),
+        sha256=require(read.text("sha256"), is_digest, "a sha256 in hex"),
+    )
+    read.done()
+    return packed

@@ -7,9 +7,15 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import TypeVar
 
+from edge_runtime.contract.bundle.archive import MAX_ENTRY_BYTES
 from edge_runtime.contract.bundle.manifest import (
+    CPU_FLAGS,
+    EXTERNAL_WEIGHTS,
     MANIFEST_NAME,
+    MAX_PACKED_PATH,
+    PACKED_FILES,
     SIGNATURE_NAME,
+    FileEntry,
     Manifest,
     Variant,
     is_version,
@@ -44,12 +50,27 @@ def is_release(text: str) -> bool:
     return is_version(text) and release_numbers(text) != ()
 
 
+def features(manifest: Manifest) -> tuple[str, ...]:
+    """Return what a manifest uses and an older runtime would misread or pass over."""
+    used = {
+        EXTERNAL_WEIGHTS: any(variant.weights for variant in manifest.variants),
+        PACKED_FILES: any(entry.packed for entry in manifest.files),
+        CPU_FLAGS: bool(manifest.target.cpu_flags),
+    }
+    return tuple(name for name, is_used in used.items() if is_used)
+
+
 def check_consistent(manifest: Manifest) -> None:
     """Require that every name used in a manifest is declared in it, and each once.
 
     Raises:
         ManifestInvalid: when one is not.
     """
+    named = manifest.must_understand
+    for feature in features(manifest):
+        require(feature, named.__contains__, "what it uses in must_understand")
+    for entry in manifest.files:
+        _check_packed(entry)
     _check_paths([entry.path for entry in manifest.files])
     paths = {entry.path for entry in manifest.files}
     used = [path for v in manifest.variants for path in (v.model_file, *v.weights)]
@@ -65,6 +86,15 @@ def check_consistent(manifest: Manifest) -> None:
     for variant in manifest.variants:
         _check_weights(variant)
         require(set(variant.tolerances), outputs.__eq__, "a tolerance for every output")
+
+
+def _check_packed(entry: FileEntry) -> None:
+    """Require that a packed file has room in the tar around it."""
+    if entry.packed is not None:
+        require(
+            entry.path, lambda path: len(path) <= MAX_PACKED_PATH, "a packed path that fits"
+        )
+        require(entry.size, lambda size: size <= MAX_ENTRY_BYTES, "a packed file that fits")
 
 
 def _check_weights(variant: Variant) -> None:

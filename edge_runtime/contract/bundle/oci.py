@@ -23,13 +23,14 @@ from edge_runtime.contract.bundle.archive import (
     read_entry,
 )
 from edge_runtime.contract.bundle.content import Content, chunks_of, digest_of, size_of
-from edge_runtime.contract.bundle.digests import sha256_hex
+from edge_runtime.contract.bundle.digests import sha256_chunks, sha256_hex
 from edge_runtime.contract.bundle.manifest import (
     MANIFEST_NAME,
     MAX_FILES,
     is_bundle_path,
     is_digest,
 )
+from edge_runtime.contract.bundle.packing import framed
 from edge_runtime.contract.errors import ArchiveCorrupt, DigestMismatch
 from edge_runtime.contract.strictjson import Fields
 
@@ -58,10 +59,17 @@ class Layer:
 
 @dataclass(frozen=True)
 class Part:
-    """One file of a target: its path inside the package and its bytes."""
+    """One file of a target.
+
+    Attributes:
+        path: its place inside the package.
+        content: its bytes.
+        packed: its bytes as the archive holds them; None where it holds them as they are.
+    """
 
     path: str
     content: Content
+    packed: Content | None = None
 
     @property
     def data(self) -> bytes:
@@ -79,11 +87,26 @@ class Part:
         return digest_of(self.content)
 
     @property
-    def kind(self) -> str:
+    def blob(self) -> Content:
+        """What the archive holds of it."""
+        return self.content if self.packed is None else self.packed
+
+    @property
+    def media_type(self) -> str:
         """What registries are told that it is; no decision depends on it."""
+        kind = _KINDS.get(PurePosixPath(self.path).suffix, "doc")
         if self.path == MANIFEST_NAME:
-            return "weight.config"
-        return _KINDS.get(PurePosixPath(self.path).suffix, "doc")
+            kind = "weight.config"
+        form = "raw" if self.packed is None else "tar+gzip"
+        return f"application/vnd.cncf.model.{kind}.v1.{form}"
+
+    @property
+    def diff_id(self) -> str:
+        """The digest in hex of the blob, or of the tar that is gzipped in it."""
+        if self.packed is None:
+            return self.sha256
+        tar = framed(self.path, self.size, chunks_of(self.content, self.path))
+        return sha256_chunks(tar)
 
 
 @dataclass(frozen=True)
@@ -118,14 +141,14 @@ def _target_documents(image: TargetImage) -> tuple[bytes, bytes]:
             "config": {"format": "onnx", "architecture": image.architecture},
             "modelfs": {
                 "type": "layers",
-                "diffIds": [f"sha256:{part.sha256}" for part in image.parts],
+                "diffIds": [f"sha256:{part.diff_id}" for part in image.parts],
             },
         }
     )
     layers = [
         _descriptor(
-            f"application/vnd.cncf.model.{part.kind}.v1.raw",
-            part.content,
+            part.media_type,
+            part.blob,
             annotations={FILE_PATH: part.path, TITLE: part.path},
         )
         for part in image.parts
@@ -161,7 +184,7 @@ def layout_entries(images: Sequence[TargetImage]) -> list[tuple[str, Content]]:
         tagged.append(_descriptor(MANIFEST_TYPE, manifest, annotations=tag))
         documents[sha256_hex(manifest)] = manifest
         blobs[sha256_hex(config)] = config
-        blobs |= {part.sha256: part.content for part in image.parts}
+        blobs |= {digest_of(part.blob): part.blob for part in image.parts}
     index = strictjson.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": listed})
     root = [_descriptor(INDEX_TYPE, index, annotations={REF_NAME: version}), *tagged]
     outer = strictjson.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": root})

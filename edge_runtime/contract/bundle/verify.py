@@ -31,6 +31,7 @@ from edge_runtime.contract.bundle.manifest import (
 from edge_runtime.contract.bundle.manifest_json import parse_manifest
 from edge_runtime.contract.bundle.oci import Layer, read_targets
 from edge_runtime.contract.bundle.onnxwire import check_references
+from edge_runtime.contract.bundle.packing import unpacked
 from edge_runtime.contract.bundle.signature import (
     MAX_SIGNATURE_BYTES,
     PublicKey,
@@ -249,11 +250,26 @@ def verify_bundle(path: Path, keys: Sequence[PublicKey]) -> VerifiedBundle:
         raise
 
     def chunks(entry: FileEntry) -> Iterator[bytes]:
-        return layout.chunks(blob_name(entry.sha256))
+        return file_chunks(layout, entry)
 
     signed.sort(key=lambda item: item.manifest.target.name)
     packages = tuple(BundledPackage(SEAL, item, chunks) for item in signed)
     return VerifiedBundle(SEAL, layout, packages)
+
+
+def file_chunks(layout: Layout, entry: FileEntry) -> Iterator[bytes]:
+    """Yield a file of a bundle, unpacked; the caller has still to compare it with its entry.
+
+    Raises:
+        BlobMissing: when its blob is not there.
+        DigestMismatch: when it is packed, and its blob is not the signed one.
+        ArchiveCorrupt: when that blob is no gzipped tar of that one file.
+    """
+
+    def blob() -> Iterator[bytes]:
+        return layout.chunks(blob_name(entry.blob.sha256))
+
+    return unpacked(entry, blob) if entry.packed else blob()
 
 
 def _verify_target(
@@ -286,8 +302,12 @@ def _blob(layout: Layout, layer: Layer, limit: int) -> bytes:
 def _check_table(
     manifest: Manifest, digests: Mapping[str, str], layers: Mapping[str, Layer]
 ) -> None:
-    """Require that layers, signed digests and the manifest's table are the same files."""
-    table = {(entry.path, entry.sha256, entry.size) for entry in manifest.files}
+    """Require that layers, signed digests and the manifest's table are the same files.
+
+    A layer is a file as it stands in the archive, a signed digest that of the file unpacked.
+    """
+    blobs = [entry.blob for entry in manifest.files]
+    table = {(blob.path, blob.sha256, blob.size) for blob in blobs}
     present = {
         (layer.path, layer.digest, layer.size)
         for path, layer in layers.items()
@@ -297,7 +317,7 @@ def _check_table(
     target = manifest.target.name
     if table != present:
         raise _files_mismatch(_paths(table - present), _paths(present - table), target)
-    listed = {(path, digest) for path, digest, _ in table}
+    listed = {(entry.path, entry.sha256) for entry in manifest.files}
     if listed != signed:
         raise _files_mismatch(_paths(signed - listed), _paths(listed - signed), target)
 

@@ -75,7 +75,7 @@ def environment(requirements: Sequence[str], say: Say) -> Path:
     wanted, what = sorted(set(requirements)), requirements[0].replace("==", " ")
     maker = os.environ.get(PYTHON) or sys.executable
     version = _version(maker)
-    root = _root()
+    root = cache_directory() / "environments"
     home = root / _key(wanted, version)
     try:
         if not _python_of(home).exists():
@@ -97,9 +97,10 @@ def environment(requirements: Sequence[str], say: Say) -> Path:
     return _python_of(home)
 
 
-def _root() -> Path:
+def cache_directory() -> Path:
+    """Return where what was fetched once is kept; it need not be there yet."""
     cache = os.environ.get(CACHE) or platformdirs.user_cache_dir("edgepack", appauthor=False)
-    return Path(cache) / "environments"
+    return Path(cache)
 
 
 def _key(wanted: Sequence[str], version: str) -> str:

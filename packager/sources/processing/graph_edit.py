@@ -11,7 +11,7 @@ from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from edge_runtime.contract.tensors import DTYPES, Array, TensorSpec
 from packager.errors import ConversionFailed
-from packager.nested_graphs import every_graph
+from packager.graphs.nested_graphs import every_graph
 
 # From here on all operators that are added mean what they mean today.
 MIN_OPSET = 9

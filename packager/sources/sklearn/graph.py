@@ -20,7 +20,7 @@ from skl2onnx.common.data_types import (
 from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 
 from packager.errors import ConversionFailed
-from packager.nested_graphs import every_graph
+from packager.graphs.nested_graphs import every_graph
 from packager.sources.opened import Converted
 from packager.sources.sklearn import forms
 from packager.sources.sklearn.causes import euclidean
@@ -29,6 +29,7 @@ from packager.sources.sklearn.model import SklearnModel
 from packager.sources.sklearn.parts import every_part, last_step
 from packager.sources.sklearn.repairs import prepare
 from packager.sources.sklearn.text import is_vectorizer, text_options
+from packager.sources.sklearn.wires import ML
 
 _BATCH = "N"
 _GRAPH_NAME = "model"
@@ -41,6 +42,9 @@ _TYPES = {
 
 # The operators whose labels have one axis by definition.
 _FLAT_LABELS = frozenset({"LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier"})
+
+# The converters know trees as they were before operator set 5, and write them at no newer one.
+_NEWEST_ML = 3
 
 _CLASS_NAME = re.compile("<class '([^']+)'>")
 
@@ -59,11 +63,12 @@ def convert(model: SklearnModel, opset: Mapping[str, int]) -> Converted:
     raw_scores = model.task == "classification" and "score" in model.roles
     options = _options(prepared.model, raw_scores=raw_scores)
     types = _initial_types(plan)
+    asked = {**opset, ML: min(opset[ML], _NEWEST_ML)}
     try:
         converted = cast(
             onnx.ModelProto,
             convert_sklearn(
-                prepared.model, _GRAPH_NAME, types, target_opset=dict(opset), options=options
+                prepared.model, _GRAPH_NAME, types, target_opset=asked, options=options
             ),
         )
     except (MissingShapeCalculator, MissingConverter) as missing:

@@ -10,7 +10,7 @@ from itertools import count
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-from packager.nested_graphs import inner_graphs
+from packager.graphs.nested_graphs import inner_graphs
 
 
 def canonical(model: ModelProto) -> None:

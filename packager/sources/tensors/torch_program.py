@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from edge_runtime.contract.tensors import Arrays, TensorSpec
 from packager.errors import ConversionFailed, SourceUnsupported
-from packager.nested_graphs import every_graph
+from packager.graphs.nested_graphs import every_graph
 from packager.sources.onnx_model import MAX_MODEL_BYTES
 from packager.sources.opened import Converted
 from packager.sources.tensors.model import (

@@ -120,6 +120,47 @@ def test_a_32_bit_userland_does_not_get_the_64_bit_target(build_manifest: Build)
         require_match([build_manifest(target=ARM_TARGET)], userland)
 
 
+VNNI_TARGET = {
+    "name": "x86-64-vnni-cpu",
+    "priority": 15,
+    "cpu_flags": (("avx2",), ("avx512_vnni", "avx_vnni")),
+}
+
+
+@pytest.mark.parametrize("flag", ["avx512_vnni", "avx_vnni"])
+def test_one_of_the_alternatives_is_enough_and_goes_before_the_plain_target(
+    build_manifest: Build, flag: str
+) -> None:
+    able = replace(BOX, cpu_flags=("avx2", flag, "sse4_2"))
+    manifests = [build_manifest(), build_manifest(target=VNNI_TARGET)]
+    found = match(manifests, able)
+    assert found.index == 1
+    assert [item.target for item in found.refusals] == ["x86-64-cpu"]
+    assert match(manifests, BOX).index == 0
+
+
+def test_a_processor_without_the_instructions_is_named_beside_them(
+    build_manifest: Build,
+) -> None:
+    with pytest.raises(NoMatchingTarget) as caught:
+        require_match([build_manifest(target=VNNI_TARGET)], BOX)
+    assert (
+        "x86-64-vnni-cpu needs a processor with avx512_vnni or avx_vnni, "
+        "this device has one without: Zen"
+    ) in caught.value.message
+    assert "packager build --target x86-64-cpu" in caught.value.hint
+
+
+def test_every_group_must_be_met_and_only_those_missing_are_told(build_manifest: Build) -> None:
+    bare = replace(BOX, cpu_flags=(), cpu_model="")
+    (refusal,) = match([build_manifest(target=VNNI_TARGET)], bare).refusals
+    assert "with avx2 and avx512_vnni or avx_vnni, " in refusal.reason
+    assert refusal.reason.endswith("without: it has no name")
+    able = replace(BOX, cpu_flags=("avx_vnni",))
+    (refusal,) = match([build_manifest(target=VNNI_TARGET)], able).refusals
+    assert "a processor with avx2, this" in refusal.reason
+
+
 def test_too_little_memory_is_said_in_both_figures(build_manifest: Build) -> None:
     limited = replace(BOX, memory_limit_bytes=32 << 20)
     with pytest.raises(

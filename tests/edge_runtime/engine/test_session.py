@@ -154,6 +154,19 @@ def test_a_session_runs_on_the_provider_of_its_plan_with_its_threads() -> None:
     assert opened.outputs == subject.interface.outputs
 
 
+@pytest.mark.parametrize(
+    ("optimisation", "level"),
+    [("disabled", "DISABLE_ALL"), ("basic", "ENABLE_BASIC"), ("extended", "ENABLE_EXTENDED")],
+)
+def test_a_graph_is_rewritten_as_far_as_planned(optimisation: str, level: str) -> None:
+    subject = devices.loan()
+    found = [
+        open_session(subject.model, plan)._raw.get_session_options().graph_optimization_level
+        for plan in (SessionPlan(optimisation=optimisation), SessionPlan())
+    ]
+    assert [one.name for one in found] == [f"ORT_{level}", "ORT_ENABLE_ALL"]
+
+
 def test_a_provider_that_is_not_there_is_never_replaced() -> None:
     plan = SessionPlan(provider="NoSuchExecutionProvider")
     with pytest.raises(ExecutionProviderMissing) as caught:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edge_runtime.contract.bundle.manifest import Manifest
-from edge_runtime.contract.bundle.manifest_json import render_manifest
+from edge_runtime.contract.bundle.manifest_render import render_manifest
 from edge_runtime.state.store import Store, StoreWriter
 
 

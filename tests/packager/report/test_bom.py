@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
+import reports
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from packager.bundle_file import read_bundle
 from packager.report.bom import FILE_NAME, render_bom
+from packager.scoring import Metric
 
 FILES = {"b.onnx": b"2", "a.npz": b"1"}
 
@@ -38,15 +42,16 @@ def test_every_bundle_carries_a_valid_one(build):
 
 
 def test_a_build_without_rows_label_or_licence_is_valid_too(make_facts, make_target):
-    measured = [item.__class__(item.name, item.precision, 1) for item in make_target().measured]
+    measured = [replace(item, scores=()) for item in make_target().measured]
     target = make_target(measured=measured)
-    facts = make_facts(target, data=None, parity=None, metric="")
+    facts = make_facts(target, data=None, parity=None, metric=None)
     identity = facts.identity.__class__("tiny", "1.4.0", 1, "", "")
     require_valid(render_bom(make_facts(target, identity=identity, data=None), target, {}))
 
 
 def test_a_quality_that_is_no_number_is_valid_too(make_facts, make_target):
-    measured = [make_target().measured[0].__class__("int8", "int8", 1, float("nan"), 0.0)]
+    ruined = reports.score(quality=math.nan, drop=math.nan)
+    measured = [replace(make_target().measured[0], scores=[ruined])]
     target = make_target(measured=measured)
     require_valid(render_bom(make_facts(target), target, FILES))
 
@@ -62,7 +67,7 @@ def test_other_facts_have_another_serial_number(make_facts, make_target):
     target = make_target()
     one, two = (
         json.loads(render_bom(facts, target, FILES))["serialNumber"]
-        for facts in (make_facts(), make_facts(metric="r2"))
+        for facts in (make_facts(), make_facts(metric=Metric("r2")))
     )
     assert one != two
 
@@ -94,7 +99,7 @@ def test_it_says_whether_rows_are_in_the_bundle(make_facts, make_target, synthet
 def test_quality_is_told_by_variant(make_facts, make_target):
     card = json.loads(render_bom(make_facts(), make_target(), FILES))["metadata"]["component"]
     assert card["modelCard"]["quantitativeAnalysis"]["performanceMetrics"] == [
-        {"type": "balanced_accuracy", "value": "0.5", "slice": "int8-static"},
         {"type": "balanced_accuracy", "value": "0.9", "slice": "float32"},
+        {"type": "balanced_accuracy", "value": "0.5", "slice": "int8-static"},
     ]
     assert card["licenses"] == [{"license": {"name": "Apache-2.0"}}]

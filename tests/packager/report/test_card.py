@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+
+import reports
 
 from packager.bundle_file import read_bundle
 from packager.report.card import render_card
 from packager.report.facts import KindFacts, ParityFacts
+from packager.variant import Measured
 
 
 def card(facts) -> str:
@@ -55,10 +59,44 @@ def test_real_golden_rows_are_not_called_drawn(make_facts, make_target):
     assert "drawn" not in text
 
 
-def test_only_what_ships_stands_in_its_table(make_facts):
+def test_only_what_ships_stands_in_its_tables(make_facts):
     text = card(make_facts())
-    assert "| float32 | CPUExecutionProvider | 3,000 | 0.9000 |" in text
+    assert "| float32 | CPUExecutionProvider | 3,000 |" in text
+    assert "| float32 | 0.9000 (no drop) |" in text
     assert "int8-static" not in text
+
+
+def test_quality_is_told_for_each_cpu_with_its_interval():
+    text = card(reports.rich_facts())
+    assert "| variant | the machine that built it | Nehalem | Haswell |" in text
+    assert "0.9547 (-0.0013, -0.0071 to 0.0045, within noise)" in text
+    assert "0.9473 (0.0061, 0.0046 to 0.0076)" in text
+    assert "balanced_accuracy on 50 held-out rows" in text
+
+
+def test_a_cpu_that_a_variant_did_not_run_on_is_told():
+    base, *others = reports.rich_facts().targets[0].measured
+    item = next(one for one in others if one.name == "int8-static")
+    short = replace(item, scores=item.scores[:2])
+    target = replace(reports.rich_facts().targets[0], measured=[base, short, *others])
+    measured = [short if one.name == "int8-static" else one for one in target.measured]
+    text = card(reports.facts(replace(target, measured=measured)))
+    assert re.search(r"^\| int8-static \|.*\| not run \|$", text, re.MULTILINE)
+
+
+def test_neither_time_nor_memory_of_any_machine_stands_in_it():
+    facts = reports.rich_facts()
+    slower = [
+        replace(item, latency={1: 123_456.0, 32: 234_567.0}, memory=345_678_901)
+        for item in facts.targets[0].measured
+    ]
+    other = reports.rich_facts(targets=[replace(facts.targets[0], measured=slower)])
+    assert render_card(facts, facts.targets[0]) == render_card(other, other.targets[0])
+
+
+def test_without_rows_quality_is_said_to_be_unknown(make_facts, make_target):
+    target = make_target(measured=[Measured("float32", "float32", 3000, 2800)])
+    assert "Quality was not measured" in card(make_facts(target, data=None, metric=None))
 
 
 def test_many_columns_are_cut_and_counted(make_facts):

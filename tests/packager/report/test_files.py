@@ -8,7 +8,7 @@ import pytest
 
 from edge_runtime.contract.errors import InputUnreadable
 from packager.report.facts import SCHEMA, report_json
-from packager.report.files import read_report, write_report
+from packager.report.files import read_report, write_page, write_report
 
 VALUES = {"ranges/1": {"x": [0.1, -1e-300]}, "ü": "ä"}
 
@@ -34,6 +34,13 @@ def test_a_report_is_readable_text_that_ends_with_a_line(report):
 def test_a_report_never_overwrites_a_file(report):
     with pytest.raises(FileExistsError):
         write_report(report, {})
+
+
+def test_a_page_never_overwrites_a_file_either(tmp_path):
+    write_page(tmp_path / "r.html", "<p>ü\n")
+    assert (tmp_path / "r.html").read_bytes() == "<p>ü\n".encode()
+    with pytest.raises(FileExistsError):
+        write_page(tmp_path / "r.html", "")
 
 
 def document(**changes: object) -> dict[str, object]:

@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edge_runtime.contract.errors import GraphRefused
-from packager import external_data
 from packager.errors import SourceUnreadable
-from packager.external_data import take_in
+from packager.graphs import external_data
+from packager.graphs.external_data import take_in
 from packager.sources import onnx_model
 from packager.sources.onnx_carve import carved
 

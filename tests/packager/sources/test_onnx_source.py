@@ -18,8 +18,8 @@ from sources import DEFAULT_OPSET, engine_answers
 
 from edge_runtime.contract.columns import assemble
 from edge_runtime.engine.session import SessionPlan, open_session
-from packager import external_data
 from packager.errors import ConversionFailed, DataUnusable, SourceUnreadable
+from packager.graphs import external_data
 from packager.sources.onnx_source import OnnxSource
 
 X, Y = load_iris(return_X_y=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import onnx
 import pictures
 import pytest
 import trained
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import StringTensorType
 from sklearn.linear_model import LogisticRegression
@@ -22,12 +23,16 @@ from edge_runtime.contract.npz import read_npz
 from edge_runtime.contract.tensors import Arrays, TensorSpec, Tolerance, compare
 from packager.answers import label_margins, row_count
 from packager.errors import NoGoldenRows, ReplayMismatch
+from packager.golden_vectors.limits import MEDIANS
+from packager.golden_vectors.pool import golden_pool
 from packager.graph import Graph, SourceFacts
+from packager.graphs.prepared import Ranges
+from packager.recipes import RECIPES
 from packager.record import Record
 from packager.sources.processing.image_input import image_input
-from packager.stages.golden import MEDIANS, NUDGE, POOL, ROWS, GoldenVectors, make_golden
+from packager.stages.calibrate import Calibrated, calibrate
+from packager.stages.golden import NUDGE, ROWS, GoldenVectors, Meaning, make_golden
 from packager.stages.quantize import quantize
-from packager.synthetic import draw_rows
 from packager.variant import Candidate
 
 FACTS = SourceFacts("onnx", "test", "0" * 64, {}, (), "contained: test")
@@ -41,41 +46,56 @@ MODELS = [
 ]
 
 
-def pool(model: Trained) -> Arrays:
+def graph_of(model: Trained) -> Graph:
     width = model.rows.shape[1]
     spec = TensorSpec("features", "float32", (None, width))
-    return draw_rows([spec], POOL, known=model.feed, private=[model.feed, model.calibration])
+    return Graph(model.graph, (spec,), (), (), model.task, model.roles, (), FACTS)
 
 
-def ladder(model: Trained) -> list[Candidate]:
+def pool(model: Trained) -> Arrays:
+    return golden_pool(graph_of(model), model.feed, [model.feed, model.calibration])
+
+
+def ladder(model: Trained, *, reduce_range: bool = True) -> list[Candidate]:
     """Make every rung that the model has something for, best first."""
     rungs = []
     for name in ("int8-static", "int8-dynamic"):
-        made = quantize(
-            name,
-            model.graph,
-            calibration=model.calibration,
-            reduce_range=False,
-            record=Record(),
-        )
+        (recipe,) = (one for one in RECIPES if one.name == name)
+        ranges: Ranges = {}
+        if recipe.ranges:
+            found = calibrate(
+                recipe, model.graph, model.calibration, weights=None, record=Record()
+            )
+            ranges = found.ranges if isinstance(found, Calibrated) else {}
+        made = quantize(recipe, model.graph, ranges=ranges, reduce_range=reduce_range)
         if isinstance(made, ModelProto):
             rungs.append(candidate(made, name))
     return [*rungs, candidate(model.graph)]
 
 
-def golden(model: Trained, record: Record | None = None) -> GoldenVectors:
-    return make_golden(
-        ladder(model),
-        pool(model),
-        task=model.task,
-        roles=model.roles,
-        record=record or Record(),
-    )
+def golden(
+    model: Trained, record: Record | None = None, *, reduce_range: bool = True
+) -> GoldenVectors:
+    rungs = ladder(model, reduce_range=reduce_range)
+    meaning = Meaning(model.task, model.roles)
+    return make_golden(rungs, rungs[-1], pool(model), meaning, record or Record(), ())
+
+
+@cache
+def found(model: Callable[[], Trained]) -> GoldenVectors:
+    """Return a model's golden vectors, made once."""
+    return golden(model())
+
+
+def alone(
+    one: Candidate, rows: Arrays, meaning: Meaning, record: Record | None = None
+) -> GoldenVectors:
+    return make_golden([one], one, rows, meaning, record or Record(), ())
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_variant_reproduces_its_golden_answers(model: Callable[[], Trained]) -> None:
-    vectors = golden(model())
+    vectors = found(model)
     assert vectors.rows == ROWS
     assert vectors.steady
     for one in ladder(model()):
@@ -89,7 +109,7 @@ def test_every_variant_reproduces_its_golden_answers(model: Callable[[], Trained
 
 @pytest.mark.parametrize("model", MODELS)
 def test_no_row_of_the_data_stands_in_the_golden_inputs(model: Callable[[], Trained]) -> None:
-    drawn = golden(model()).inputs["features"]
+    drawn = found(model).inputs["features"]
     for rows in (model().feed["features"], model().calibration["features"]):
         assert {row.tobytes() for row in rows}.isdisjoint(row.tobytes() for row in drawn)
 
@@ -98,7 +118,7 @@ def test_no_row_of_the_data_stands_in_the_golden_inputs(model: Callable[[], Trai
 def test_rounding_elsewhere_turns_no_label_and_leaves_no_tolerance(
     model: Callable[[], Trained],
 ) -> None:
-    vectors = golden(model())
+    vectors = found(model)
     generator = np.random.default_rng(99)
     noise = generator.normal(size=vectors.inputs["features"].shape) * 2e-7
     elsewhere = {"features": (vectors.inputs["features"] * (1 + noise)).astype(np.float32)}
@@ -113,7 +133,7 @@ def test_rounding_elsewhere_turns_no_label_and_leaves_no_tolerance(
 def test_a_label_can_turn_only_when_a_score_leaves_its_tolerance(
     model: Callable[[], Trained],
 ) -> None:
-    vectors = golden(model())
+    vectors = found(model)
     for name, answers in vectors.outputs.items():
         margins = label_margins("classification", model().roles, answers)
         limit = vectors.tolerances[name]["probabilities"]
@@ -126,7 +146,7 @@ def test_a_label_can_turn_only_when_a_score_leaves_its_tolerance(
 def test_tolerances_are_far_narrower_than_what_saturation_does(
     model: Callable[[], Trained],
 ) -> None:
-    vectors = golden(model())
+    vectors = found(model)
     base = vectors.outputs["float32"]
     for name, answers in vectors.outputs.items():
         for output, array in answers.items():
@@ -134,17 +154,17 @@ def test_tolerances_are_far_narrower_than_what_saturation_does(
                 continue
             atol = vectors.tolerances[name][output].atol
             noise = np.abs(array - base[output]).max()
-            assert atol < (max(0.11 * noise, 5e-4 * np.abs(array).max()))
+            assert atol < (max(0.34 * noise, 5e-4 * np.abs(array).max()))
 
 
 def test_int8_answers_with_clipped_sums_are_caught() -> None:
     model = trained.cancer_network()
-    rungs = ladder(model)
-    vectors = golden(model)
+    rungs = ladder(model, reduce_range=False)
+    vectors = golden(model, reduce_range=False)
     (static,) = [one for one in rungs if one.name == "int8-static"]
     graph = ModelProto.FromString(static.model.graph)
     for tensor in graph.graph.initializer:  # what saturated sums amount to: smaller products
-        if tensor.name.endswith("_quantized") and "coefficient" in tensor.name:
+        if tensor.data_type == TensorProto.INT8 and len(tensor.dims) == 2:
             weights = np.frombuffer(tensor.raw_data, np.int8)
             tensor.raw_data = np.clip(weights, -96, 96).tobytes()
     answers = candidate(graph, static.name).open_here().run(vectors.inputs)
@@ -155,7 +175,7 @@ def test_int8_answers_with_clipped_sums_are_caught() -> None:
 
 def test_the_file_holds_inputs_and_answers_by_variant_and_is_the_same_each_time() -> None:
     model = trained.iris_network()
-    data = golden(model).to_npz()
+    data = found(trained.iris_network).to_npz()
     assert data == golden(model).to_npz()
     arrays = read_npz(data, what="golden.npz")
     variants = ["int8-static", "int8-dynamic", "float32"]
@@ -176,7 +196,7 @@ def test_a_replay_on_another_processor_writes_the_recorded_bits() -> None:
             other.measured("k", lambda a=array: np.nextafter(a, np.float32(2)), lambda *_: None)
             value["probabilities"] = other.values["k"]
     first = golden(model, report).to_npz()
-    assert first != golden(model).to_npz()
+    assert first != found(trained.cancer_network).to_npz()
     assert golden(model, Record(report.values)).to_npz() == first
     assert report.values == values
 
@@ -193,7 +213,7 @@ def test_answers_that_do_not_agree_stop_the_replay() -> None:
 
 
 @pytest.mark.parametrize(
-    "rows", [[], [POOL], [-1], [0.5], "0", None, {"rows": [0]}, {"rows": [0], "steady": 1}]
+    "rows", [[], [1000], [-1], [0.5], "0", None, {"rows": [0]}, {"rows": [0], "steady": 1}]
 )
 def test_a_recorded_choice_that_is_none_is_refused(rows: object) -> None:
     build = Record()
@@ -213,9 +233,7 @@ def test_where_every_row_is_a_tie_all_rows_serve_and_it_is_said() -> None:
         if tensor.data_type == tensor.FLOAT:
             nothing = np.zeros(tensor.dims, np.float32)
             tensor.CopyFrom(numpy_helper.from_array(nothing, tensor.name))
-    vectors = make_golden(
-        [candidate(graph)], same, task=model.task, roles=model.roles, record=Record()
-    )
+    vectors = alone(candidate(graph), same, Meaning(model.task, model.roles))
     assert not vectors.steady
     assert vectors.rows == ROWS
 
@@ -233,8 +251,7 @@ def test_rows_that_the_graph_refuses_are_passed_over() -> None:
     roles = {"label": "label", "probability": "probabilities"}
 
     def chosen(rows: Arrays) -> GoldenVectors:
-        ladder = [candidate(graph)]
-        return make_golden(ladder, rows, task="classification", roles=roles, record=Record())
+        return alone(candidate(graph), rows, Meaning("classification", roles))
 
     assert chosen(offered).inputs["plan"].ravel().tolist() == ["pro", "basic"]
     with pytest.raises(NoGoldenRows, match="need 1 rows, the graph takes 0 of the 1 offered"):
@@ -246,23 +263,12 @@ def test_a_graph_of_fixed_batch_gets_just_that_many_rows() -> None:
     graph = ModelProto()
     graph.CopyFrom(model.graph)
     graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
-    vectors = make_golden(
-        [candidate(graph)],
-        {"features": model.feed["features"][:50]},
-        task=model.task,
-        roles=model.roles,
-        record=Record(),
-    )
+    meaning = Meaning(model.task, model.roles)
+    vectors = alone(candidate(graph), {"features": model.feed["features"][:50]}, meaning)
     assert vectors.rows == 4
     assert vectors.steady
     with pytest.raises(NoGoldenRows, match="need 4 rows, the graph takes 3"):
-        make_golden(
-            [candidate(graph)],
-            {"features": model.feed["features"][:3]},
-            task=model.task,
-            roles=model.roles,
-            record=Record(),
-        )
+        alone(candidate(graph), {"features": model.feed["features"][:3]}, meaning)
     assert row_count(vectors.inputs) == 4
 
 
@@ -275,13 +281,8 @@ def test_images_prove_a_device_within_what_a_nudge_would_do() -> None:
     graph = Graph(model, (spec,), (), (), "tensors", {}, (), FACTS)
     asked = image_input((spec,), pictures.SIZE, mean=(), std=(), layout="nchw")
     taking = asked.put_before(graph)
-    vectors = make_golden(
-        [candidate(taking.model)],
-        draw_rows(taking.inputs, POOL),
-        task="tensors",
-        roles={},
-        record=Record(),
-    )
+    rows = golden_pool(taking, None, ())
+    vectors = alone(candidate(taking.model), rows, Meaning("tensors", {}))
     assert vectors.steady
     assert vectors.inputs["input"].shape == (ROWS, *pictures.SIZE)
     limit = vectors.tolerances["float32"]["label"]
@@ -295,14 +296,7 @@ def test_golden_rows_keep_away_from_a_threshold() -> None:
     rows = pool(model)
     shares = one.open_here().run(rows)["probabilities"][:, 1]
     threshold = float(shares[np.abs(shares[:ROWS] - 0.3).argmin()])  # would be taken else
-    vectors = make_golden(
-        [one],
-        rows,
-        task=model.task,
-        roles=model.roles,
-        record=Record(),
-        threshold=threshold,
-    )
+    vectors = alone(one, rows, Meaning(model.task, model.roles, threshold))
     answers, limits = vectors.outputs["float32"], vectors.tolerances["float32"]
     margins = label_margins("classification", model.roles, answers, threshold)
     assert margins is not None

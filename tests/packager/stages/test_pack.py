@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import bundles
 import pytest
+import shrunk
 
+from edge_runtime.contract.bundle.content import digest_of, size_of
 from edge_runtime.contract.bundle.digests import sha256_hex
+from edge_runtime.contract.bundle.manifest import EXTERNAL_WEIGHTS, PACKED_FILES, Packed
 from edge_runtime.contract.bundle.manifest_json import parse_manifest
 from packager.stages.pack import target_parts, write_bundle
 
@@ -33,6 +37,49 @@ def test_the_order_in_which_files_come_decides_nothing() -> None:
         for items in (files.items(), reversed(files.items()))
     )
     assert forwards == backwards
+
+
+def test_a_file_that_shrinks_is_packed_and_the_manifest_says_so() -> None:
+    document, *payload = shrunk.parts()
+    manifest = parse_manifest(document.data)
+    assert manifest.must_understand == (PACKED_FILES,)
+    for part, entry in zip(payload, manifest.files, strict=True):
+        assert (part.path, part.size, part.sha256) == (entry.path, entry.size, entry.sha256)
+        if part.path == bundles.MODEL:
+            assert entry.packed == Packed(size_of(part.blob), digest_of(part.blob))
+            assert part.sha256 == sha256_hex(shrunk.graph())
+        else:
+            assert entry.packed is part.packed is None
+
+
+def test_what_a_bundle_must_understand_already_is_kept() -> None:
+    named = bundles.manifest(must_understand=(EXTERNAL_WEIGHTS,))
+    document, *_ = target_parts(named, bundles.payload(shrunk.graph()))
+    assert parse_manifest(document.data).must_understand == (EXTERNAL_WEIGHTS, PACKED_FILES)
+
+
+def test_a_bundle_without_packed_files_demands_nothing_new() -> None:
+    document, *_ = bundles.parts(bundles.manifest())
+    assert parse_manifest(document.data).must_understand == ()
+
+
+def test_a_packed_layer_is_a_gzipped_tar_and_its_diff_id_that_of_the_tar(
+    tmp_path: Path,
+) -> None:
+    entries = bundles.entries(shrunk.write(tmp_path / "b.oci.tar", shrunk.parts()))
+    listed = json.loads(entries["index.json"])["manifests"]
+    document = json.loads(blob(entries, listed[1]["digest"]))
+    config = json.loads(blob(entries, document["config"]["digest"]))
+    for layer, diff_id in zip(document["layers"], config["modelfs"]["diffIds"], strict=True):
+        data = blob(entries, layer["digest"])
+        assert len(data) == layer["size"]
+        if layer["annotations"]["org.cncf.model.filepath"] == bundles.MODEL:
+            assert layer["mediaType"] == f"{MODEL_PACK}.weight.v1.tar+gzip"
+            assert diff_id == f"sha256:{sha256_hex(gzip.decompress(data))}"
+        else:
+            assert layer["mediaType"].endswith(".raw")
+            assert diff_id == layer["digest"]
+    assert not any(sha256_hex(shrunk.graph()) in name for name in entries)
 
 
 def test_packing_again_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from packager import external_data
 from packager.answers import open_graph
 from packager.graph import Graph
+from packager.graphs import external_data
 from packager.sources.onnx_source import OnnxSource
 from packager.stages import raise_opset as stage
 from packager.stages.raise_opset import raise_opset

@@ -23,7 +23,8 @@ from edge_runtime.contract.bundle.manifest import (
     is_name,
     is_version,
 )
-from edge_runtime.contract.bundle.manifest_json import parse_manifest, render_manifest
+from edge_runtime.contract.bundle.manifest_json import parse_manifest
+from edge_runtime.contract.bundle.manifest_render import render_manifest
 from edge_runtime.contract.errors import (
     EdgepackError,
     JsonMalformed,

@@ -20,10 +20,10 @@ from sources import DEFAULT_OPSET
 
 from edge_runtime.contract.columns import assemble
 from edge_runtime.contract.tensors import Arrays, TensorSpec
-from packager import external_data
 from packager.answers import open_graph, run_rows
 from packager.errors import ConfigInvalid, DataUnusable, ParityFailed
 from packager.graph import Graph
+from packager.graphs import external_data
 from packager.sources.child_source import ChildSource
 from packager.sources.onnx_source import OnnxSource
 from packager.sources.processing.source import Processing, Source, processed

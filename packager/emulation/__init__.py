@@ -1,0 +1,1 @@
+"""Processors that a target promises, run on this machine: which ones, and what they answer."""

@@ -1,0 +1,1 @@
+"""ONNX graphs as files and as nodes: read, mended, folded, made ready."""

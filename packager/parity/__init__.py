@@ -1,0 +1,1 @@
+"""Source and graph compared, row by row."""
