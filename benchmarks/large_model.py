@@ -116,6 +116,10 @@ def make_rows(path: Path) -> None:
     np.savetxt(path, rows, fmt="%.6g", delimiter=",", header=header, comments="")
 
 
+# What the profile tries, as it is written there.
+FAMILIES = '"int8-static", "int8-dynamic", "int8-weights", "int4", "float32"'
+
+
 def make_profile(path: Path, size: int, *, int8: bool) -> None:
     """Write a target profile that a model of this size fits into."""
     text = (CHECKOUT / "targets" / "x86-64-cpu.toml").read_text("utf-8")
@@ -124,9 +128,7 @@ def make_profile(path: Path, size: int, *, int8: bool) -> None:
         'name = "x86-64-cpu"': 'name = "large"',
         "memory-mb = 512": f"memory-mb = {megabytes * 13 // 10}",
         "bundle-mb = 1000": f"bundle-mb = {max(1000, megabytes * 2)}",
-        '"int8-static", "int8-dynamic", "float32"': '"int8-dynamic", "float32"'
-        if int8
-        else '"float32"',
+        FAMILIES: '"int8-dynamic", "float32"' if int8 else '"float32"',
     }.items():
         if old not in text:
             sys.exit(f"targets/x86-64-cpu.toml no longer says {old}")

@@ -159,7 +159,7 @@ def keygen(out: Path, passphrase_file: Path | None, ask: bool) -> Outcome:
 )
 @_json_flag
 def build(config: Path | None, **flags: Any) -> Outcome:
-    """Convert, check, quantize, measure, pack, sign and verify a model."""
+    """Convert, check, quantize, measure, pack and sign a model."""
     resolved = _config(config, flags)  # first: a slip of the fingers needs no heavy imports
     from packager.doctor import explain
     from packager.passphrase import ask_passphrase
@@ -234,7 +234,7 @@ def doctor(**flags: Any) -> Outcome:
 )
 @_json_flag
 def sign(bundle: Path, **signers: Any) -> Outcome:
-    """Sign every target of a bundle, in place of any signature it has."""
+    """Sign every target of a bundle, in place of any signature."""
     from packager.passphrase import ask_passphrase
     from packager.release import choose_signer, sign_bundle
 
@@ -286,7 +286,7 @@ def verify(bundle: Path, trust: tuple[Path, ...]) -> Outcome:
 @click.argument("other", type=Path, required=False)
 @_json_flag
 def inspect(bundle: Path, other: Path | None) -> Outcome:
-    """Show what a bundle holds, or two side by side, whoever signed them."""
+    """Show a bundle, or two side by side, whoever signed them."""
     from dataclasses import asdict
 
     from packager.bundle_file import bundle_json, read_bundle
@@ -325,7 +325,7 @@ def targets() -> Outcome:
 @click.option("--make", is_flag=True, help="Fetch what is missing, once; it is kept.")
 @_json_flag
 def emulators(make: bool) -> Outcome:
-    """Say which CPU models that targets promise can be emulated here, and why not."""
+    """Show which CPU models can be emulated here."""
     from packager.emulation.emulators import emulators_here, make_emulators
     from packager.report.emulators import emulators_json, emulators_text
 

@@ -21,7 +21,7 @@ from packager.report.words import (
     time_shares,
 )
 from packager.target import TargetProfile
-from packager.variant import Measured, Score
+from packager.variant import Measured, Score, Skipped
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] = (), indent: str = "  ") -> str:
@@ -107,11 +107,23 @@ def _target_text(facts: BuildFacts, target: TargetFacts) -> str:
     times = f"time at {', '.join(map(str, base.latency))}"
     head = ("variant", "size", "share", times, "quality", "drop")
     reasons = [f"{one.name} {one.reason}" for one in target.verdicts if not one.admitted]
-    reasons += [f"{one.name} was not made: {one.reason}" for one in target.skipped]
+    reasons += [
+        f"{one.name} was not made: {one.reason}" for one in target.skipped if not one.rule
+    ]
     lines = [*wrapped(_headline(facts, target), ""), table(rows, head)]
     # A page for people lies beside the bundle: it has every reason whole.
     lines += [f"  {shorten(reason, WIDTH - 2, placeholder=' …')}" for reason in reasons]
-    return "\n".join([*lines, *_lines(target.notes)])
+    return "\n".join([*lines, *_lines([*_left_out(target.skipped), *target.notes])])
+
+
+def _left_out(skipped: Sequence[Skipped]) -> list[str]:
+    """Return the recipes that rules left out, by the rules' names."""
+    rules = dict.fromkeys(one.rule for one in skipped if one.rule)
+    told = [
+        f"{', '.join(one.name for one in skipped if one.rule == rule)} ({rule})"
+        for rule in rules
+    ]
+    return [f"left out: {'; '.join(told)}"] if told else []
 
 
 def _headline(facts: BuildFacts, target: TargetFacts) -> str:

@@ -36,7 +36,7 @@ MOST_ROWS = 1024
 FEWEST_ROWS = 32
 EMULATED_PRODUCTS = 30_000_000_000
 # Of models that multiply more than this on those rows only what may ship is scored there.
-SLOW_PRODUCTS = 3_000_000_000
+SLOW_PRODUCTS = 300_000_000
 EMULATED_BYTES = 256_000_000
 # What a candidate that answers nothing there is worth.
 _NOTHING = {"quality": math.nan, "drop": math.inf, "low": math.inf, "high": math.inf}

@@ -20,7 +20,7 @@ from edge_runtime.engine.session import SessionPlan
 from packager.errors import ConversionFailed
 from packager.graphs.external_data import is_outside
 from packager.graphs.folding import folded
-from packager.graphs.model_files import ModelFiles, Weights
+from packager.graphs.model_files import MAPPED, ModelFiles, Weights
 from packager.graphs.nested_graphs import every_graph, inner_graphs
 from packager.graphs.prepared import cleared
 from packager.graphs.tree_ensembles import strip_trees
@@ -87,7 +87,12 @@ def fused(model: ModelProto, weights: Weights | None) -> ModelProto | str:
     with TemporaryDirectory() as room:
         home = weights.path.parent if weights else Path(room)
         written = home / f"{uuid4().hex}.onnx"
-        plan = SessionPlan(optimisation="extended", without=_WITHOUT, written=written)
+        plan = SessionPlan(
+            session_options=MAPPED if weights else {},
+            optimisation="extended",
+            without=_WITHOUT,
+            written=written,
+        )
         try:
             ModelFiles.of(source, weights).open(plan)
             result = ModelProto.FromString(written.read_bytes())

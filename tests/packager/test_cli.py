@@ -199,6 +199,7 @@ SCHEMAS = {
     "inspect dist/fraud-1.4.0.oci.tar": "edgepack.inspect/1",
     "inspect dist/fraud-1.4.0.oci.tar dist/fraud-1.5.0.oci.tar": "edgepack.compare/1",
     "targets": "edgepack.targets/1",
+    "emulators": "edgepack.emulators/1",
 }
 
 

@@ -50,7 +50,8 @@ def test_the_device_names_photos_that_it_gets_as_they_are(studio: Path, tmp_path
     assert "90 held-out rows agree" in done.err
     target = report["targets"][0]
     qualities = {one["name"]: one["quality"] for one in target["measured"]}
-    assert qualities == {"int8-static": 1.0, "int8-dynamic": 1.0, "float32": 1.0}
+    assert {"int8-static", "int8-dynamic", "float32"} <= qualities.keys()
+    assert set(qualities.values()) == {1.0}
 
     store = ("--store", str(tmp_path / "store"))
     key = studio / "keys" / "release.pub"

@@ -129,10 +129,12 @@ def test_who_stops_it_stops_what_it_started(
     def stop(*_: str) -> None:
         raise KeyboardInterrupt
 
+    others = set(psutil.Process().children(recursive=True))
     with pytest.raises(KeyboardInterrupt):
         make_emulators(stop)
     for _ in range(100):
-        if not [one for one in psutil.Process().children(recursive=True) if one.is_running()]:
+        left = set(psutil.Process().children(recursive=True)) - others
+        if not [one for one in left if one.is_running()]:
             return
         time.sleep(0.05)
     pytest.fail("something still runs")

@@ -22,7 +22,7 @@ def test_a_build_shows_what_ships_and_why_the_rest_does_not(make_facts, packed):
         "  variant  size     share  time at 1, 32  quality\n"
         "  float32  2.9 KiB  1.00   1.00, 1.00     0.9000\n"
         "  int8-static does not ship: quality falls\n"
-        "  int8-dynamic was not made: there is nothing to quantize\n"
+        "  left out: int8-dynamic (nothing-to-quantize)\n"
         "  not measured: quality on Haswell\n"
         "\n"
         "not checked\n"
@@ -139,6 +139,17 @@ def test_a_long_reason_is_cut_and_a_long_note_is_told_whole(make_facts, make_tar
     assert cut.startswith("  float16 was not made: the engine refused it: word ")
     assert cut.endswith(" …")
     assert words in " ".join(line.strip() for line in lines)
+
+
+def test_what_rules_left_out_is_told_by_rule(make_facts, make_target, packed):
+    skipped = (
+        Skipped("float32-trees", "there are no trees", "no-trees"),
+        Skipped("int8-static-entropy", "nothing is lost", "no-need"),
+        Skipped("int8-static-sparing", "nothing is lost", "no-need"),
+    )
+    text = build_text(make_facts(make_target(skipped=skipped)), packed, PAGE)
+    told = "float32-trees (no-trees); int8-static-entropy, int8-static-sparing (no-need)"
+    assert f"  left out: {told}\n" in text
 
 
 def test_columns_line_up_and_lines_do_not_trail():
