@@ -11,12 +11,16 @@ from variants_timing import File
 from packager.emulation.answers import Job, Setting, answers_on
 from packager.emulation.machines import HOST, find_machines
 from packager.graphs.model_files import ModelFiles
+from packager.measuring.work import products_a_row
 from packager.scoring import HeldOut
 from packager.target import CpuModel
 
 HASWELL = "Haswell"
 # With ranges measured at each call, an answer depends on what else is in the batch.
 _SETTINGS = (Setting(1), Setting(32))
+# An emulator multiplies a hundred million times a second: of slow models fewer rows judge.
+_PRODUCTS = 30_000_000_000
+_FEWEST_ROWS = 32
 
 
 class Judge:
@@ -24,13 +28,17 @@ class Judge:
 
     Args:
         rows: the rows that judge, with their truth.
+        graph: the float32 graph, by which slow models are known.
         cpus: the processors, as QEMU calls them.
     """
 
-    def __init__(self, rows: HeldOut, cpus: Sequence[str] = (HOST, HASWELL)) -> None:
-        self._rows = rows
+    def __init__(
+        self, rows: HeldOut, graph: bytes, cpus: Sequence[str] = (HOST, HASWELL)
+    ) -> None:
+        affordable = _PRODUCTS // max(1, products_a_row(graph, rows.feed))
+        self._rows = rows.take(rows.evenly(min(rows.count, max(_FEWEST_ROWS, affordable))))
         self.metric = "accuracy" if "label" in rows.roles else "r2"
-        self.count = len(rows.truth)
+        self.count = self._rows.count
         models = [CpuModel(cpu, cpu) for cpu in cpus]
         self._machines, self._missing = find_machines("x86-64", models)
 

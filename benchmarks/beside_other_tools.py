@@ -94,7 +94,7 @@ def make_row(model: Model, made: Made, room: Path, programs: Mapping[str, Path])
         results[OURS] = Result(next(iter(shipped.values())).path, ours.seconds)
         files = {FLOAT32: File(float32, plain.file.entries), OURS: next(iter(shipped.values()))}
         files |= {name: File(one.file) for name, one in results.items() if _new(name, one)}
-        judge = Judge(plain.rows)
+        judge = Judge(plain.rows, float32.read_bytes())
         told = {name: judge.judged(file) for name, file in files.items()}
         sound = {name: file for name, file in files.items() if not told[name]["problem"]}
         shares = time_shares(sound, plain.rows.feed)

@@ -130,10 +130,11 @@ def test_right_labels_are_counted_without_the_packagers_metrics(
 ) -> None:
     judge, timing = benchmark("beside_judge"), benchmark("variants_timing")
     graph(tmp_path / "m.onnx", wrong=wrong)
+    data = (tmp_path / "m.onnx").read_bytes()
     feed = {"x": np.array([[-1.0], [2.0], [-3.0], [4.0]], np.float32)}
     truth = np.array([True, False, True, True])
     rows = HeldOut(feed, truth, "classification", {"label": "label"}, (False, True))
-    found = judge.Judge(rows, cpus=("host",)).judged(timing.File(tmp_path / "m.onnx"))
+    found = judge.Judge(rows, data, cpus=("host",)).judged(timing.File(tmp_path / "m.onnx"))
     assert found == {"problem": "", "quality": {"host": quality}}
 
 
@@ -141,10 +142,12 @@ def test_a_file_that_does_not_open_has_a_problem_and_no_quality(
     benchmark: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
     judge, timing = benchmark("beside_judge"), benchmark("variants_timing")
+    graph(tmp_path / "m.onnx", wrong=False)
+    data = (tmp_path / "m.onnx").read_bytes()
     (tmp_path / "m.onnx").write_bytes(b"no model")
     feed = {"x": np.zeros((4, 1), np.float32)}
     rows = HeldOut(feed, np.zeros(4), "classification", {"label": "label"}, (0, 1))
-    found = judge.Judge(rows, cpus=("host",)).judged(timing.File(tmp_path / "m.onnx"))
+    found = judge.Judge(rows, data, cpus=("host",)).judged(timing.File(tmp_path / "m.onnx"))
     assert found["problem"].startswith("host: ")
     assert found["quality"] == {}
 
