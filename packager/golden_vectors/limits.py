@@ -26,6 +26,9 @@ HALF_FLOOR = 1e-2
 # transformer, between AVX512-VNNI, Nehalem, Haswell and Cortex-A53 to A76: at most 0.13 (one
 # quantization step in an encoder), and from 0.97 upwards.
 NOISE_SHARE = 1 / 3
+# Nor is more allowed than what so many rows keep to: the farthest may lie beyond the calibrated
+# ranges, where int8 is cut off and float32 is not.
+NOISE_QUANTILE = 0.75
 # A tolerance is so many times what was measured.
 MARGIN = 2
 
@@ -53,8 +56,8 @@ def limits_of(
         if array.dtype.kind != "f":
             limits[name] = Tolerance(0.0, 0.0)
             continue
-        noise = largest(distance(array, base[name]))
-        atol = max(floor * size(base[name]), NOISE_SHARE * noise, MEDIANS * nudged[name])
+        noise = _noise(distance(array, base[name]))
+        atol = max(floor * size(base[name]), noise, MEDIANS * nudged[name])
         limits[name] = Tolerance(share, atol)
     return limits
 
@@ -106,6 +109,13 @@ def turns(name: str, spreads: Sequence[Spread]) -> bool:
 def size(values: Array) -> float:
     """Return the largest finite number's size; zero for what holds none."""
     return largest(np.abs(values.astype(np.float64))) if values.dtype.kind == "f" else 0.0
+
+
+def _noise(apart: NDArray[np.float64]) -> float:
+    """Return what is allowed for rounding, of how far int8 is from float32."""
+    rows = apart.reshape(len(apart), -1).max(axis=1)
+    usual = np.quantile(np.where(np.isfinite(rows), rows, 0.0), NOISE_QUANTILE)
+    return min(NOISE_SHARE * largest(apart), float(usual))
 
 
 def largest(values: NDArray[np.float64]) -> float:

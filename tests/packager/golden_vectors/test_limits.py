@@ -36,7 +36,7 @@ def spread(name: str, apart: float, label: float = 0.0, cpu: str = "Haswell") ->
     return Spread(cpu, {name: {"label": label, "y": apart}}, {})
 
 
-def test_float32_has_room_for_its_last_bits_and_int8_for_a_share_of_its_own_error() -> None:
+def test_float32_has_room_for_its_last_bits_and_int8_for_its_own_error() -> None:
     float32 = limits_of(of("float32"), BASE, BASE, STILL)
     int8 = limits_of(of("int8-static"), ANSWERS, BASE, STILL)
     half = limits_of(of("float16"), BASE, BASE, STILL)
@@ -44,6 +44,14 @@ def test_float32_has_room_for_its_last_bits_and_int8_for_a_share_of_its_own_erro
     assert int8["y"].atol == pytest.approx(NOISE_SHARE * 0.3, rel=1e-6)
     assert half["y"].atol == pytest.approx(HALF_FLOOR * 10)
     assert {one["label"].atol for one in (float32, int8, half)} == {0.0}
+
+
+def test_rows_beyond_the_calibrated_ranges_do_not_widen_the_tolerance_of_int8() -> None:
+    base = {"y": np.ones((32, 1), np.float32)}
+    answers = {"y": base["y"] + np.float32(0.01)}
+    answers["y"][:4] += 50
+    limits = limits_of(of("int8-static"), answers, base, STILL)
+    assert limits["y"].atol == pytest.approx(0.01, rel=1e-4)
 
 
 def test_nudges_widen_what_is_allowed() -> None:
