@@ -221,7 +221,7 @@ class _Jury:
         if rows and left and set(self.promised.cpus) - {HOST}:
             asked = [one for one in made if one.name in left]
             measured = self._there(rows, asked, measured, court)
-            unasked = [one for one in asked if one.recipe.sums_integers]
+            unasked = [one for one in asked if one.recipe.family != FLOAT32]
             unasked = [one for one in unasked if len(measured[one.name].scores) == 1]
             unproven = {**court.unproven, **{one.name: _UNASKED for one in unasked}}
             court = replace(court, base=measured[FLOAT32], unproven=unproven)
@@ -253,7 +253,9 @@ class _Jury:
                 single=self.task.single,
             )
             ladder, _ = choose(field)
-            ask = [one for one in ladder if one.name not in asked and one.recipe.sums_integers]
+            ask = [
+                one for one in ladder if one.name not in asked and one.recipe.family != FLOAT32
+            ]
             if not ask:
                 return measured
             measured = self._scored(rows, ask, measured)
