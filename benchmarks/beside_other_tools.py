@@ -35,7 +35,7 @@ from packager.config import resolve
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FLOAT32, OURS = "float32", "edgepack"
-NAMES = ("mlp", "mlp-regression", "cnn-plain", "cnn-residual", "cnn-depthwise")
+NAMES = ("mlp", "mlp-regression", "cnn-plain", "cnn-residual")
 # What this project needs on a workstation, for models of PyTorch as well.
 _OURS = Tool(OURS, "edgepack", (f"{CHECKOUT}[host,torch]",), lambda *_: [])
 
