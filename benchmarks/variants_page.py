@@ -94,7 +94,10 @@ def summary(row: Row) -> str:
 def page(rows: Sequence[Row], found: Sequence[Check]) -> str:
     """Return the page in Markdown."""
     good = [row for row in rows if "error" not in row]
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in _LIBRARIES)
+    installed = {one.name for one in metadata.distributions()}
+    versions = ", ".join(
+        f"{name} {metadata.version(name)}" for name in _LIBRARIES if name in installed
+    )
     head = _HEAD.format(
         count=len(rows),
         least=min((row["rows"] for row in good), default=0),

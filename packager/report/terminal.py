@@ -110,15 +110,29 @@ def _target_text(facts: BuildFacts, target: TargetFacts) -> str:
     reasons += [
         f"{one.name} was not made: {one.reason}" for one in target.skipped if not one.rule
     ]
+    asides = [*_short_of(target.skipped), *_left_out(target.skipped), *target.notes]
     lines = [*wrapped(_headline(facts, target), ""), table(rows, head)]
     # A page for people lies beside the bundle: it has every reason whole.
     lines += [f"  {shorten(reason, WIDTH - 2, placeholder=' …')}" for reason in reasons]
-    return "\n".join([*lines, *_lines([*_left_out(target.skipped), *target.notes])])
+    return "\n".join([*lines, *_lines(asides)])
+
+
+# Rules that other rows or another machine would change: who builds is told them whole.
+_SHORT = ("few-calibration-rows", "constant-rows", "few-finite-rows", "no-room")
+
+
+def _short_of(skipped: Sequence[Skipped]) -> list[str]:
+    """Return what the rows or the machine did not suffice for."""
+    short = [one for one in skipped if one.rule in _SHORT]
+    return [
+        f"left out: {', '.join(one.name for one in short if one.reason == reason)}: {reason}"
+        for reason in dict.fromkeys(one.reason for one in short)
+    ]
 
 
 def _left_out(skipped: Sequence[Skipped]) -> list[str]:
-    """Return the recipes that rules left out, by the rules' names."""
-    rules = dict.fromkeys(one.rule for one in skipped if one.rule)
+    """Return the recipes that other rules left out, by the rules' names."""
+    rules = dict.fromkeys(one.rule for one in skipped if one.rule and one.rule not in _SHORT)
     told = [
         f"{', '.join(one.name for one in skipped if one.rule == rule)} ({rule})"
         for rule in rules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -54,8 +55,7 @@ def test_a_rung_that_was_not_made_says_why(workshop, tmp_path):
         *("build", "line.onnx", "--target", "x86-64-cpu", "--out", tmp_path), cwd=workshop
     )
     said = " ".join(done.out.split())
-    assert "left out: int8-static, " in said
-    assert "(nothing-to-quantize)" in said
+    assert re.search(r"; int8-static, [^()]*\(nothing-to-quantize\)", said)
 
 
 @pytest.mark.parametrize(("target", "timed"), [("x86-64-cpu", True), ("x86-64-cuda", False)])

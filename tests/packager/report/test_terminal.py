@@ -152,6 +152,18 @@ def test_what_rules_left_out_is_told_by_rule(make_facts, make_target, packed):
     assert f"  left out: {told}\n" in text
 
 
+def test_what_the_rows_did_not_suffice_for_is_told_whole(make_facts, make_target, packed):
+    reason = "ranges need at least 10 calibration rows, there are 9"
+    skipped = [
+        Skipped(name, reason, "few-calibration-rows")
+        for name in ("int8-static", "int8-static-entropy")
+    ]
+    text = build_text(make_facts(make_target(skipped=tuple(skipped))), packed, PAGE)
+    told = f"left out: int8-static, int8-static-entropy: {reason}"
+    assert told in " ".join(text.split())
+    assert "(few-calibration-rows)" not in text
+
+
 def test_columns_line_up_and_lines_do_not_trail():
     text = table([("a", "1", ""), ("bcd", "", "")], ("x", "y", "z"))
     assert text == "  x    y\n  a    1\n  bcd"
