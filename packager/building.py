@@ -18,7 +18,8 @@ from packager.record import Record
 from packager.report.facts import TargetFacts
 from packager.report.manifest import GOLDEN_NAME
 from packager.samples import Samples, load_samples
-from packager.search.target_search import Task, search
+from packager.search.target_search import search
+from packager.search.task import Task
 from packager.stages.golden import GoldenVectors
 from packager.target import TargetProfile
 from packager.understanding import Rows, Say, Understood

@@ -12,7 +12,7 @@ from packager.graph import Graph, SourceFacts
 from packager.record import Record
 from packager.report.facts import DataFacts
 from packager.scoring import choose_metric
-from packager.search.target_search import Task
+from packager.search.task import Task
 from packager.stages.evaluate import host_is
 from packager.target import load_profile
 from packager.understanding import Rows
