@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from edge_runtime.contract.answers import answer_rows
-from edge_runtime.contract.bundle.manifest import Interface, Manifest, Variant
+from edge_runtime.contract.bundle.manifest import Interface
 from edge_runtime.contract.columns import (
     accepts,
     assemble,
@@ -20,31 +20,19 @@ from edge_runtime.contract.columns import (
 from edge_runtime.contract.errors import EdgepackError, InputName
 from edge_runtime.contract.tensors import Arrays, check_feed
 from edge_runtime.contract.values import Where
-from edge_runtime.engine.session import Session, telemetry_state
-from edge_runtime.metrics import Recorder
+from edge_runtime.engine.session import telemetry_state
+from edge_runtime.engine.watchdog import Deadline, checked_timeout
+from edge_runtime.serving import Answers, Awaited, Retired, Served, Serving
 
 
-@dataclass(frozen=True)
-class Served:
-    """What serves, and why it may.
+class Follower(Protocol):
+    """What lets a model go on with another version while the program runs."""
 
-    Attributes:
-        manifest: the package's.
-        digest: the package's name.
-        variant: the variant chosen on this device.
-        engine: the engine's distribution and version.
-        proof: how its golden vectors were found to hold.
-        degraded: what is wrong although it serves; empty when nothing is.
-        unrecorded: why no metrics are written; empty when they are meant to be.
-    """
+    def status(self) -> dict[str, Any]:
+        """Return what it did and what keeps it from more."""
 
-    manifest: Manifest
-    digest: str
-    variant: Variant
-    engine: str
-    proof: str
-    degraded: str = ""
-    unrecorded: str = ""
+    def close(self) -> None:
+        """Follow no longer."""
 
 
 class Model:
@@ -53,16 +41,60 @@ class Model:
     Use it as a context manager, or call ``close``. Every method may be called from several
     threads at once.
 
-    Attributes:
-        served: what serves, for logs and status.
+    Args:
+        serving: what answers.
+        timeout_ms: how long a prediction may take where the call does not say; None for ever.
     """
 
-    def __init__(self, session: Session, served: Served, recorder: Recorder) -> None:
-        self.served = served
-        self._session = session
-        self._recorder = recorder
-        self._interface: Interface = served.manifest.interface
+    def __init__(self, serving: Serving, timeout_ms: float | None = None) -> None:
+        self._serving = serving
+        self._timeout_ms = timeout_ms
+        self._interface: Interface = serving.served.manifest.interface
         self._closed = False
+        self._follower: Follower | None = None
+
+    @property
+    def served(self) -> Served:
+        """What serves, for logs and status."""
+        return self._serving.served
+
+    @property
+    def held(self) -> bool:
+        """Whether no version is loaded for the moment, so that calls wait."""
+        return self._serving.awaited is not None
+
+    def follow(self, follower: Follower) -> None:
+        """Let ``follower`` swap versions until the model is closed."""
+        self._follower = follower
+
+    def swap(self, serving: Serving) -> Retired:
+        """Let another version of the same interface answer from the next prediction on.
+
+        Returns:
+            What answered before, to be closed once its last call has ended.
+        """
+        before, self._serving = self._serving, serving
+        if before.awaited is not None:
+            before.awaited.come(serving)
+        return Retired(before)
+
+    def hold(self) -> Retired:
+        """Let calls wait from the next one on, until ``swap`` brings what answers them.
+
+        Returns:
+            What answered before, to be closed once its last call has ended.
+        """
+        before = self._serving
+        awaited = Awaited(before.runner.provider)
+        self._serving = replace(
+            before, runner=awaited, load=None, probation=None, awaited=awaited
+        )
+        return Retired(before)
+
+    def fail_calls(self, error: EdgepackError) -> None:
+        """Let the calls that wait fail, and those to come, until ``swap`` brings a version."""
+        if self._serving.awaited is not None:
+            self._serving.awaited.fail(error)
 
     def __enter__(self) -> Model:
         return self
@@ -76,10 +108,15 @@ class Model:
         self.close()
 
     def close(self) -> None:
-        """Write the last window of metrics. The model still answers, and nothing counts it."""
+        """Write the last window of metrics.
+
+        A model of this process still answers, and nothing counts it; a worker is ended.
+        """
         if not self._closed:
             self._closed = True
-            self._recorder.close()
+            if self._follower is not None:
+                self._follower.close()
+            self._serving.close()
 
     @property
     def name(self) -> str:
@@ -99,7 +136,7 @@ class Model:
     @property
     def provider(self) -> str:
         """The execution provider that answers, by its full name."""
-        return self._session.provider
+        return self._serving.runner.provider
 
     @property
     def interface(self) -> Interface:
@@ -108,7 +145,8 @@ class Model:
 
     def status(self) -> dict[str, Any]:
         """Return what serves and how, without any I/O."""
-        served = self.served
+        serving = self._serving
+        served, probation = serving.served, serving.probation
         return {
             "name": self.name,
             "version": self.version,
@@ -118,10 +156,15 @@ class Model:
             "variant": self.variant,
             "provider": self.provider,
             "engine": served.engine,
+            "threads": served.threads,
+            "origins": dict(served.origins),
             "proof": served.proof,
-            "degraded": served.degraded,
+            "degraded": served.degraded or (probation.problem if probation else ""),
+            "probation": probation is not None and not probation.over,
+            "worker": serving.runner.worker,
             "telemetry": telemetry_state(),
             "metrics": self._metrics_state(),
+            "following": self._follower.status() if self._follower else None,
         }
 
     def _metrics_state(self) -> str:
@@ -129,9 +172,15 @@ class Model:
             return f"not recorded: {self.served.unrecorded}"
         if self._closed:
             return "not recorded: the model was closed"
-        return self._recorder.problem or "recorded"
+        return self._serving.recorder.problem or "recorded"
 
-    def predict(self, feed: Mapping[str, Any], *, where: Where = row_number) -> Arrays:
+    def predict(
+        self,
+        feed: Mapping[str, Any],
+        *,
+        where: Where = row_number,
+        timeout_ms: float | None = None,
+    ) -> Answers:
         """Predict a batch: the fast door.
 
         Args:
@@ -139,24 +188,40 @@ class Model:
                 one value sequence per column by the user's own column names, converted as the
                 manifest says.
             where: names a row in errors, given its position.
+            timeout_ms: how long it may take, in milliseconds; by default as the model was
+                loaded. It is stopped between two nodes of the graph, so that a long one ends
+                later; a model that was loaded with ``isolate`` is ended then.
 
         Returns:
-            Every output of the graph by its name, one row per input row.
+            Every output of the graph by its name, one row per input row, and which version
+            answered.
 
         Raises:
             InputError: when names, dtypes, shapes or values are not as declared; the model
                 stays usable.
             PredictionFailed: when the engine fails.
+            DeadlineExceeded: when it did not end in time.
+            WorkerFailed: when the process that computes did not answer.
         """
         started = time.perf_counter_ns()
+        limit = self._timeout_ms if timeout_ms is None else checked_timeout(timeout_ms)
+        serving = self._serving  # one version from here to the end, whatever is swapped
+        if serving.awaited is not None:
+            serving, limit = _came(serving.awaited, limit)
         try:
             arrays = self._conform(feed, where)
-            answers = self._session.run(arrays)
+            answers = serving.runner.run(arrays, timeout_ms=limit)
         except EdgepackError as error:
-            self._recorder.error(error.code)
+            serving.recorder.error(error.code)
+            if serving.probation is not None:
+                serving.probation.failed(error)
+            del serving  # whoever keeps the error must not keep the version in use
             raise
-        self._recorder.record(_row_count(arrays), time.perf_counter_ns() - started)
-        return answers
+        rows = _row_count(arrays)
+        serving.recorder.record(rows, time.perf_counter_ns() - started)
+        if serving.probation is not None:
+            serving.probation.answered(rows)
+        return Answers(answers, serving.served)
 
     def predict_records(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Predict rows given as dictionaries: the easy door.
@@ -176,7 +241,7 @@ class Model:
         try:
             raw = self._columns_of(rows)
         except EdgepackError as error:
-            self._recorder.error(error.code)
+            self.count_refused(error)
             raise
         if not rows:
             return []
@@ -184,7 +249,8 @@ class Model:
 
     def count_refused(self, error: EdgepackError) -> None:
         """Count input that was refused before it came here, as the reader of a table does."""
-        self._recorder.error(error.code)
+        serving = self._serving  # stays open until it is counted
+        serving.recorder.error(error.code)
 
     def _conform(self, feed: Mapping[str, Any], where: Where) -> Arrays:
         interface = self._interface
@@ -218,3 +284,11 @@ def _row_count(arrays: Arrays) -> int:
     """Return how many rows were asked; a graph without a batch axis answers one."""
     first = next(iter(arrays.values()), None)
     return len(first) if first is not None and first.ndim else 1
+
+
+def _came(awaited: Awaited, timeout_ms: float | None) -> tuple[Serving, float | None]:
+    """Return the version that calls wait for, and how much of the time is left then."""
+    if timeout_ms is None:
+        return awaited.wait(None), None
+    deadline = Deadline(timeout_ms)
+    return awaited.wait(deadline), max(1.0, deadline.left_ms())

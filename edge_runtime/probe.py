@@ -57,6 +57,7 @@ def probe(*, engine: bool = True, root: Path = Path("/")) -> DeviceFacts:
         runtime=__version__,
         engine=found,
         engine_problem=problem,
+        accelerator=accelerator(root),
     )
 
 
@@ -81,7 +82,7 @@ def control_group_limits(root: Path) -> tuple[float | None, int | None]:
     """
     quotas: list[float] = []
     limits: list[int] = []
-    for directory in _control_groups(root):
+    for directory in control_groups(root):
         quotas += _quota(_read(directory / "cpu.max"))
         period = _read(directory / "cpu.cfs_period_us")
         quotas += _quota(f"{_read(directory / 'cpu.cfs_quota_us')} {period}")
@@ -101,7 +102,7 @@ def _quota(text: str) -> list[float]:
     return [quota / period] if quota and period else []
 
 
-def _control_groups(root: Path) -> Iterator[Path]:
+def control_groups(root: Path) -> Iterator[Path]:
     """Yield the directories of this process's control groups, and those above them."""
     own: dict[str, str] = {}
     for line in _read(root / "proc/self/cgroup").splitlines():
@@ -132,6 +133,31 @@ def _levels(mounted: Path, mounted_from: str, path: str) -> Iterator[Path]:
         inside = Path()
     for level in (inside, *inside.parents):
         yield mounted / level
+
+
+def accelerator(root: Path) -> str:
+    """Return the driver and the chips of an accelerator; empty where none is known.
+
+    NVIDIA's driver tells its version and its chips, boards with a Tegra the release of their
+    system, AMD's driver its version where it was installed apart from the kernel.
+    """
+    told: list[str] = []
+    for module in ("nvidia", "amdgpu"):
+        version = _read(root / "sys/module" / module / "version").strip()
+        told += [f"{module} {version}"] if version else []
+    chips = (root / "proc/driver/nvidia/gpus").glob("*/information")
+    told += sorted({_after_colon(_read(path), "Model") for path in chips} - {""})
+    told += _read(root / "etc/nv_tegra_release").splitlines()[:1]
+    return " ".join(" ".join(told).split())
+
+
+def _after_colon(text: str, name: str) -> str:
+    """Return what stands behind a name in lines of ``name: value``."""
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
 
 
 def _libc() -> str:

@@ -1,4 +1,4 @@
-"""What a trial proved, kept on this device for one package under one engine and processor."""
+"""What a trial proved, kept here for one package under one engine, processor and driver."""
 
 from __future__ import annotations
 
@@ -9,29 +9,38 @@ from edge_runtime.contract.bundle.manifest import Variant
 from edge_runtime.contract.bundle.verify import VerifiedPackage
 from edge_runtime.contract.errors import JsonMalformed
 from edge_runtime.contract.facts import DeviceFacts
-from edge_runtime.engine.trial import Verdict, run_trial, verdict_from_json
+from edge_runtime.engine.trial import run_trial
+from edge_runtime.engine.verdict import (
+    Choice,
+    Verdict,
+    choose,
+    require_choice,
+    verdict_from_json,
+)
 from edge_runtime.state.model import ModelStore
 from edge_runtime.state.store import Store, StoreWriter
 
 FILE = "trial.json"
-SCHEMA = "edgepack.trial/1"
+SCHEMA = "edgepack.trial/2"
 
 
 def remembered(model: ModelStore, digest: str, facts: DeviceFacts) -> tuple[Verdict, ...]:
-    """Return a package's verdicts under exactly this engine and CPU, the one that serves last.
+    """Return a package's verdicts under exactly this engine, CPU and driver, best first.
 
-    None are returned where nothing sound is known; then the trial has to be repeated.
+    None are returned where nothing sound is known, or no variant passed; then the trial has to
+    be repeated.
     """
     data = model.read_local(digest, facts.identity, FILE)
     if data is None:
         return ()
     try:
         fields = strictjson.Fields(strictjson.loads(data, what=FILE), FILE, JsonMalformed)
-        known = fields.text("schema") == SCHEMA
+        if fields.text("schema") != SCHEMA:
+            return ()
         verdicts = tuple(verdict_from_json(item) for item in fields.list("verdicts"))
     except JsonMalformed:
         return ()
-    return verdicts if known and verdicts and verdicts[-1].passed else ()
+    return verdicts if choose(verdicts) else ()
 
 
 def proven(
@@ -44,7 +53,8 @@ def proven(
 ) -> tuple[str, str]:
     """Return the variant that passed its trial on this engine and CPU, and how that is known.
 
-    Where nothing is known the trial is repeated, before anything is loaded in this process.
+    Where nothing is known the trial is repeated, before anything is loaded in this process. A
+    variant that is known to have failed is not tried again.
 
     Args:
         store: where the package is installed.
@@ -59,15 +69,21 @@ def proven(
     """
     model, digest = store.model(package.manifest.name), package.digest
     names = [variant.name for variant in variants]
-    known = remembered(model, digest, facts)
-    if known and known[-1].variant in names:
-        return known[-1].variant, f"golden vectors held in its trial on {facts.identity}"
+    known = {verdict.variant: verdict for verdict in remembered(model, digest, facts)}
+    if known.keys() >= set(names):
+        choice = require_choice([known[name] for name in names])
+        return choice.variant, _proof(f"its trial on {facts.identity}", choice)
     verdicts = run_trial(model.version(digest), digest, names, threads=facts.threads)
-    proof = f"golden vectors held in a trial at this load, on {facts.identity}"
+    choice = require_choice(verdicts)
+    proof = _proof(f"a trial at this load, on {facts.identity}", choice)
     if keep:
         problem = store.keep(lambda w: remember(w, model.name, digest, facts, verdicts))
         proof += f"; to be repeated, because it was not kept: {problem}" if problem else ""
-    return verdicts[-1].variant, proof
+    return choice.variant, proof
+
+
+def _proof(where: str, choice: Choice) -> str:
+    return "; ".join(filter(None, [f"golden vectors held in {where}", choice.reason]))
 
 
 def remember(

@@ -23,8 +23,16 @@ from edge_runtime.contract.terminal import (
 from packager import __version__
 from packager.config import BuildConfig, config_template, load_config, resolve
 from packager.console import step
-from packager.flags import BUILD_FLAGS, DOCTOR_FLAGS, flags_of
+from packager.flags import (
+    BUILD_FLAGS,
+    DOCTOR_FLAGS,
+    examples,
+    flags_of,
+    json_flag,
+    signer_flags,
+)
 from packager.output import write_new
+from packager.trust_commands import trust
 
 CONFIG_NAME = "packager.toml"
 
@@ -76,16 +84,6 @@ def _usage(error: click.ClickException) -> UsageError:
 
 # --- what commands are made of -------------------------------------------------------------
 
-# main() looks for it itself: an error in the command line is an object as well.
-_json_flag = click.option(
-    "--json", is_flag=True, expose_value=False, help="Print one JSON object."
-)
-
-
-def _examples(*lines: str) -> str:
-    """Return the end of a help text; the mark keeps click from rewrapping it."""
-    return "\b\nexamples:\n" + "\n".join(f"  packager {line}" for line in lines)
-
 
 def _config(config: Path | None, flags: dict[str, Any]) -> BuildConfig:
     path = config or Path(CONFIG_NAME)
@@ -94,19 +92,22 @@ def _config(config: Path | None, flags: dict[str, Any]) -> BuildConfig:
 
 
 @click.group(
-    epilog=_examples("demo", "build fraud.skops --data rows.csv --label fraud --version 1.4.0"),
+    epilog=examples("demo", "build fraud.skops --data rows.csv --label fraud --version 1.4.0"),
     context_settings={"max_content_width": 100},
 )
-@_json_flag
+@json_flag
 @click.version_option(__version__, message="packager %(version)s")
 def packager() -> None:
     """Turn a trained model into one signed bundle per release, for devices in the field."""
 
 
+packager.add_command(trust)
+
+
 # --- keys ----------------------------------------------------------------------------------
 
 
-@packager.command(epilog=_examples("keygen", "keygen --out keys --passphrase-file pass.txt"))
+@packager.command(epilog=examples("keygen", "keygen --out keys --passphrase-file pass.txt"))
 @click.option(
     "--out",
     type=Path,
@@ -116,7 +117,7 @@ def packager() -> None:
 )
 @click.option("--passphrase-file", type=Path, help="Encrypt the private key by its first line.")
 @click.option("--passphrase", "ask", is_flag=True, help="Ask for a passphrase.")
-@_json_flag
+@json_flag
 def keygen(out: Path, passphrase_file: Path | None, ask: bool) -> Outcome:
     """Make the key pair that signs releases."""
     from packager.passphrase import new_passphrase, read_passphrase
@@ -145,7 +146,7 @@ def keygen(out: Path, passphrase_file: Path | None, ask: bool) -> Outcome:
 
 
 @packager.command(
-    epilog=_examples(
+    epilog=examples(
         "build fraud.skops --data rows.csv --label fraud --version 1.4.0",
         "build --config fraud.toml --target x86-64-cpu",
     )
@@ -157,7 +158,7 @@ def keygen(out: Path, passphrase_file: Path | None, ask: bool) -> Outcome:
     metavar="FILE",
     help=f"Where flags that are not given stand; {CONFIG_NAME} if it is there.",
 )
-@_json_flag
+@json_flag
 def build(config: Path | None, **flags: Any) -> Outcome:
     """Convert, check, quantize, measure, pack and sign a model."""
     resolved = _config(config, flags)  # first: a slip of the fingers needs no heavy imports
@@ -177,13 +178,13 @@ def build(config: Path | None, **flags: Any) -> Outcome:
 
 
 @packager.command(
-    epilog=_examples(
+    epilog=examples(
         "init fraud.skops --data rows.csv --label fraud",
         "init fraud.onnx --target arm64-cpu --unsigned",
     )
 )
 @flags_of(BUILD_FLAGS)
-@_json_flag
+@json_flag
 def init(**flags: Any) -> Outcome:
     """Write a commented packager.toml: every flag of build is a key."""
     path = Path(CONFIG_NAME)
@@ -194,10 +195,10 @@ def init(**flags: Any) -> Outcome:
 
 
 @packager.command(
-    epilog=_examples("doctor fraud.skops", "doctor fraud.skops --data rows.csv --label fraud")
+    epilog=examples("doctor fraud.skops", "doctor fraud.skops --data rows.csv --label fraud")
 )
 @flags_of(DOCTOR_FLAGS)
-@_json_flag
+@json_flag
 def doctor(**flags: Any) -> Outcome:
     """Say what would become of a model, before any build."""
     from packager.doctor import diagnose, kinds_here
@@ -214,32 +215,24 @@ def doctor(**flags: Any) -> Outcome:
 
 
 @packager.command(
-    epilog=_examples(
+    epilog=examples(
         "sign dist/fraud-1.4.0.oci.tar --key keys/release.key",
         "sign dist/fraud-1.4.0.oci.tar --sign-with './hsm-sign --slot 1' --public-key hsm.pub",
     )
 )
 @click.argument("bundle", type=Path)
-@click.option("--key", type=Path, metavar="KEY", help="Private key in PEM.")
-@click.option(
-    "--passphrase-file", type=Path, metavar="FILE", help="Open --key by its first line."
-)
-@click.option(
-    "--sign-with",
-    metavar="CMD",
-    help="Program that reads bytes on stdin and writes a DER signature to stdout.",
-)
-@click.option(
-    "--public-key", type=Path, metavar="PUB", help="Of --sign-with: the key that verifies it."
-)
-@_json_flag
-def sign(bundle: Path, **signers: Any) -> Outcome:
+@signer_flags
+@json_flag
+def sign(
+    bundle: Path, certificates: tuple[Path, ...], authority: Path | None, **signers: Any
+) -> Outcome:
     """Sign every target of a bundle, in place of any signature."""
     from packager.passphrase import ask_passphrase
-    from packager.release import choose_signer, sign_bundle
+    from packager.release import choose_certification, choose_signer, sign_bundle
 
     signer = choose_signer(**signers, ask=ask_passphrase)
-    targets = sign_bundle(bundle, signer)
+    certification = choose_certification(certificates, authority, signer)
+    targets = sign_bundle(bundle, signer, certification)
     fingerprint = signer.public_key.fingerprint
     return Outcome(
         "edgepack.sign/1",
@@ -249,7 +242,7 @@ def sign(bundle: Path, **signers: Any) -> Outcome:
 
 
 @packager.command(
-    epilog=_examples(
+    epilog=examples(
         "verify dist/fraud-1.4.0.oci.tar --trust keys/release.pub",
         "verify dist/fraud-1.4.0.oci.tar --trust old.pub --trust new.pub --json",
     )
@@ -263,7 +256,7 @@ def sign(bundle: Path, **signers: Any) -> Outcome:
     metavar="PUB",
     help="Public key to believe; may be repeated.",
 )
-@_json_flag
+@json_flag
 def verify(bundle: Path, trust: tuple[Path, ...]) -> Outcome:
     """Verify a bundle by the device's own code, to the last byte."""
     from packager.release import verify_release
@@ -277,14 +270,14 @@ def verify(bundle: Path, trust: tuple[Path, ...]) -> Outcome:
 
 
 @packager.command(
-    epilog=_examples(
+    epilog=examples(
         "inspect dist/fraud-1.4.0.oci.tar --json",
         "inspect dist/fraud-1.4.0.oci.tar dist/fraud-1.5.0.oci.tar",
     )
 )
 @click.argument("bundle", type=Path)
 @click.argument("other", type=Path, required=False)
-@_json_flag
+@json_flag
 def inspect(bundle: Path, other: Path | None) -> Outcome:
     """Show a bundle, or two side by side, whoever signed them."""
     from dataclasses import asdict
@@ -304,8 +297,8 @@ def inspect(bundle: Path, other: Path | None) -> Outcome:
 # --- the rest ------------------------------------------------------------------------------
 
 
-@packager.command(epilog=_examples("targets", "targets --json"))
-@_json_flag
+@packager.command(epilog=examples("targets", "targets --json"))
+@json_flag
 def targets() -> Outcome:
     """List the target profiles that come with the packager."""
     from dataclasses import asdict
@@ -321,9 +314,9 @@ def targets() -> Outcome:
     )
 
 
-@packager.command(epilog=_examples("emulators", "emulators --make"))
+@packager.command(epilog=examples("emulators", "emulators --make"))
 @click.option("--make", is_flag=True, help="Fetch what is missing, once; it is kept.")
-@_json_flag
+@json_flag
 def emulators(make: bool) -> Outcome:
     """Show which CPU models can be emulated here."""
     from packager.emulation.emulators import emulators_here, make_emulators
@@ -335,7 +328,7 @@ def emulators(make: bool) -> Outcome:
     return Outcome("edgepack.emulators/1", emulators_json(found), emulators_text(found))
 
 
-@packager.command(epilog=_examples("demo", "demo --dir /tmp/edgepack-demo"))
+@packager.command(epilog=examples("demo", "demo --dir /tmp/edgepack-demo"))
 @click.option(
     "--dir",
     "directory",

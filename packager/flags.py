@@ -1,8 +1,9 @@
-"""The flags of the command line, made from the options of a build."""
+"""What commands are made of: flags, among them those from the options of a build, examples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from pathlib import Path
 from typing import Any
 
 import click
@@ -41,6 +42,54 @@ DOCTOR_FLAGS = frozenset(
     | {"converter", "from-step", "allow-version-skew", "weights", "input", "show-rows"}
     | {"labels", "threshold", "image", "mean", "std", "layout"}
 )
+
+
+# main() looks for it itself: an error in the command line is an object as well.
+json_flag = click.option(
+    "--json", is_flag=True, expose_value=False, help="Print one JSON object."
+)
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a help text; the mark keeps click from rewrapping it."""
+    return "\b\nexamples:\n" + "\n".join(f"  packager {line}" for line in lines)
+
+
+_SIGNER_FLAGS = (
+    click.option("--key", type=Path, metavar="KEY", help="Private key in PEM."),
+    click.option(
+        "--passphrase-file", type=Path, metavar="FILE", help="Open --key by its first line."
+    ),
+    click.option(
+        "--sign-with",
+        metavar="CMD",
+        help="Program that reads bytes on stdin and writes a DER signature to stdout.",
+    ),
+    click.option(
+        "--public-key",
+        type=Path,
+        metavar="PUB",
+        help="Of --sign-with: the key that verifies it.",
+    ),
+    click.option(
+        "--certificate",
+        "certificates",
+        type=Path,
+        multiple=True,
+        metavar="PEM",
+        help="The signer's certificate, then those above it; may be repeated.",
+    ),
+    click.option(
+        "--authority", type=Path, metavar="PEM", help="With --certificate: the one devices pin."
+    ),
+)
+
+
+def signer_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flags that name who signs."""
+    for flag in reversed(_SIGNER_FLAGS):
+        command = flag(command)
+    return command
 
 
 def flags_of(

@@ -58,6 +58,7 @@ OPEN_DOORS = [
     ("edge_runtime/engine/session.py", "import onnxruntime"),
     ("packager/stages/quantize.py", "import onnxruntime.quantization"),
     ("edge_runtime/contract/bundle/signature.py", "import cryptography"),
+    ("edge_runtime/contract/bundle/x509.py", "import cryptography"),
     ("packager/stages/sign.py", "import cryptography"),
     ("packager/sources/sklearn/file.py", "import pickle"),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,10 @@ from edge_runtime.contract.errors import InputUnreadable, JsonMalformed
 
 SCHEMA = "edgepack.passport/1"
 MAX_BYTES = 1 << 20
+
+# Execution providers that compute on the processor alone, whatever else is built in.
+_ON_THE_CPU = frozenset({"CPUExecutionProvider", "AzureExecutionProvider"})
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9.]+")
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class DeviceFacts:
         runtime: the edge runtime's own version.
         engine: None when there is none or nobody asked.
         engine_problem: why ``engine`` is None; empty otherwise.
+        accelerator: its driver and chips, for example ``nvidia 550.54 NVIDIA L4``; empty where
+            none is known.
     """
 
     os: str
@@ -71,6 +78,7 @@ class DeviceFacts:
     runtime: str
     engine: EngineFacts | None
     engine_problem: str
+    accelerator: str = ""
 
     @property
     def threads(self) -> int:
@@ -94,9 +102,14 @@ class DeviceFacts:
 
     @property
     def identity(self) -> str:
-        """What a trial's verdict is bound to besides the bundle: the engine and the CPU."""
+        """What a trial's verdict is bound to besides the bundle: engine, CPU and driver.
+
+        The driver counts where the engine can use it. The text may name a file.
+        """
         engine = f"{self.engine.name}-{self.engine.version}" if self.engine else "no-engine"
-        return f"{engine}-{self.cpu_identity}"
+        used = self.engine is not None and not _ON_THE_CPU.issuperset(self.engine.providers)
+        driver = _NOT_IN_A_NAME.sub("-", self.accelerator)[:60] if used else ""
+        return "-".join(filter(None, (engine, self.cpu_identity, driver)))
 
     def to_json(self) -> dict[str, Any]:
         """Return the passport's object."""
@@ -136,6 +149,7 @@ def facts_from_json(data: bytes) -> DeviceFacts:
         runtime=fields.text("runtime"),
         engine=_engine(fields.any("engine")),
         engine_problem=fields.text("engine_problem"),
+        accelerator=fields.text("accelerator") if fields.has("accelerator") else "",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edge_runtime.contract.answers import answer_rows
 from edge_runtime.contract.bundle.manifest import Golden, Manifest, Variant
@@ -36,16 +36,41 @@ def prove(package: VerifiedPackage, variant: Variant, plan: SessionPlan) -> Sess
     session = open_session(package.model(variant), plan)
     _check_described(variant, "inputs", manifest.interface.inputs, session.inputs)
     _check_described(variant, "outputs", manifest.interface.outputs, session.outputs)
+    hold_golden(package, variant, session.run)
+    return session
+
+
+def hold_golden(
+    package: VerifiedPackage, variant: Variant, run: Callable[[Arrays], Arrays]
+) -> None:
+    """Run a variant's golden vectors; every answer must hold.
+
+    Raises:
+        GoldenMismatch: when an answer differs by more than its tolerance.
+        ManifestInvalid: when the file of vectors is not as the manifest describes it.
+        DeviceError: when the engine cannot run it.
+        DigestMismatch: when the file of vectors is not the signed one.
+    """
+    manifest = package.manifest
     golden = manifest.golden
     vectors = read_npz(package.read(golden.file), what=golden.file)
-    feed = {spec.name: _vector(vectors, f"in/{spec.name}", golden) for spec in session.inputs}
-    answers = session.run(feed)
+    answers = run(_inputs(manifest, vectors))
     for output in variant.tolerances:
         expected = _vector(vectors, f"out/{variant.name}/{output}", golden)
         _check_answer(variant, output, expected, answers[output])
     if manifest.interface.roles:
         answer_rows(manifest.interface, answers, golden.rows)  # as they will be handed out
-    return session
+
+
+def golden_inputs(package: VerifiedPackage) -> Arrays:
+    """Return the rows that every variant was proven with.
+
+    Raises:
+        ManifestInvalid: when the file of vectors is not as the manifest describes it.
+        DigestMismatch: when it is not the signed one.
+    """
+    file = package.manifest.golden.file
+    return _inputs(package.manifest, read_npz(package.read(file), what=file))
 
 
 def prove_first(
@@ -108,6 +133,11 @@ def _check_answer(variant: Variant, output: str, expected: Array, actual: Array)
         expected=found.expected,
         found=found.actual,
     )
+
+
+def _inputs(manifest: Manifest, vectors: Arrays) -> Arrays:
+    names = [spec.name for spec in manifest.interface.inputs]
+    return {name: _vector(vectors, f"in/{name}", manifest.golden) for name in names}
 
 
 def _vector(vectors: Arrays, key: str, golden: Golden) -> Array:

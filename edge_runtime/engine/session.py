@@ -21,6 +21,7 @@ from edge_runtime.contract.errors import (
 )
 from edge_runtime.contract.facts import EngineFacts
 from edge_runtime.contract.tensors import Arrays, TensorSpec
+from edge_runtime.engine.watchdog import WATCHDOG, Deadline, deadline_exceeded
 
 CPU = "CPUExecutionProvider"
 
@@ -189,7 +190,10 @@ class Session:
         inputs: the graph's inputs.
         outputs: the graph's outputs.
         provider: the execution provider that runs it.
+        worker: None, because it runs in this process.
     """
+
+    worker = None
 
     def __init__(self, raw: Any, provider: str) -> None:
         self._raw = raw
@@ -198,21 +202,45 @@ class Session:
         self.outputs = tuple(_spec(item) for item in raw.get_outputs())
         self._names = [spec.name for spec in self.outputs]
 
-    def run(self, feed: Mapping[str, Any]) -> Arrays:
+    def run(self, feed: Mapping[str, Any], *, timeout_ms: float | None = None) -> Arrays:
         """Run the graph on checked arrays and return every output by name.
+
+        Args:
+            feed: arrays by the names of the inputs.
+            timeout_ms: how long it may take; None for ever.
 
         Raises:
             PredictionFailed: when the engine fails.
+            DeadlineExceeded: when it did not end in time. It is stopped between two nodes of
+                the graph, so it may come later than that.
         """
+        if timeout_ms is not None:
+            return self._run_timed(feed, timeout_ms)
         try:
             values = self._raw.run(self._names, feed)
         except _engine_errors() as error:
-            raise PredictionFailed(
-                f"the engine failed on this input: {_first_line(error)}",
-                hint="Check the values; if they are sound, report the model with this text.",
-                reason=_first_line(error),
-            ) from None
+            raise _failed(error) from None
         return dict(zip(self._names, values, strict=True))
+
+    def _run_timed(self, feed: Mapping[str, Any], timeout_ms: float) -> Arrays:
+        # Its own for every call: the engine never takes a stop back.
+        options = _engine().RunOptions()
+        deadline = Deadline(timeout_ms, options)
+        try:
+            WATCHDOG.begin(deadline)
+            values = self._raw.run(self._names, feed, options)
+        except _engine_errors() as error:
+            if deadline.passed:
+                raise deadline_exceeded(deadline, "it was stopped") from None
+            raise _failed(error) from None
+        finally:
+            WATCHDOG.end(deadline)
+        if deadline.passed:
+            raise deadline_exceeded(deadline, "it ended later: a single node cannot be stopped")
+        return dict(zip(self._names, values, strict=True))
+
+    def close(self) -> None:
+        """Nothing to let go of: the engine frees a session that nobody refers to."""
 
 
 def open_session(model: bytes | Path, plan: SessionPlan) -> Session:
@@ -260,6 +288,13 @@ def _options(ort: ModuleType, plan: SessionPlan) -> Any:
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
     if plan.written is not None:
         options.optimized_model_filepath = str(plan.written)
+    for key, value in config_entries(plan).items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def config_entries(plan: SessionPlan) -> dict[str, str]:
+    """Return the configuration entries of a session, those that were not signed among them."""
     entries = {
         # Spinning doubled the CPU time per prediction and was often slower.
         "session.intra_op.allow_spinning": "0",
@@ -269,9 +304,7 @@ def _options(ort: ModuleType, plan: SessionPlan) -> Any:
     if plan.provider != CPU:
         # Nodes that the accelerator cannot run must be seen, not moved to the CPU in silence.
         entries["session.disable_cpu_ep_fallback"] = "1"
-    for key, value in entries.items():
-        options.add_session_config_entry(key, value)
-    return options
+    return entries
 
 
 def _provider_missing(wanted: str, found: list[str]) -> ExecutionProviderMissing:
@@ -296,6 +329,14 @@ def _spec(item: Any) -> TensorSpec:
         )
     shape = tuple(axis if isinstance(axis, int) else None for axis in item.shape or ())
     return TensorSpec(str(item.name), dtype, shape)
+
+
+def _failed(error: Exception) -> PredictionFailed:
+    return PredictionFailed(
+        f"the engine failed on this input: {_first_line(error)}",
+        hint="Check the values; if they are sound, report the model with this text.",
+        reason=_first_line(error),
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The trial: a child process proves the variants of a package on this chip, best first.
+"""The trial: every variant of a package in a child of its own, on this chip.
 
 A wrong model may kill its process (an illegal instruction, no memory) or never return, so the
 first load of anything happens where that is a sentence instead of an outage.
@@ -6,65 +6,61 @@ first load of anything happens where that is a sentence instead of an outage.
 
 from __future__ import annotations
 
-import json
+import os
+import re
 import signal
-import subprocess
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Final
 
 from edge_runtime.contract import strictjson
 from edge_runtime.contract.bundle.installed import open_installed
+from edge_runtime.contract.bundle.manifest import Variant
 from edge_runtime.contract.bundle.verify import VerifiedPackage
-from edge_runtime.contract.errors import (
-    EdgepackError,
-    GoldenMismatch,
-    JsonMalformed,
-    TrialFailed,
-)
-from edge_runtime.engine.golden import prove, session_plan
-from edge_runtime.engine.limits import confine
-from edge_runtime.engine.session import CPU, engine_facts
+from edge_runtime.contract.errors import DeviceError, EdgepackError, JsonMalformed, TrialFailed
+from edge_runtime.contract.units import size
+from edge_runtime.engine import child
+from edge_runtime.engine.benchmark import benchmark
+from edge_runtime.engine.golden import golden_inputs, prove, session_plan
+from edge_runtime.engine.limits import Bounds, confine, end_with_parent, go_first, usage
+from edge_runtime.engine.session import CPU, SessionPlan, engine_facts
+from edge_runtime.engine.verdict import Verdict, choose, require_choice, verdict_from_json
+from edge_runtime.engine.watch import Ended, watched
 
-TIMEOUT_S = 120.0
+TIMEOUT_S: Final = 120.0
+# How often variants are timed before one is left aside for being slow.
+ROUNDS: Final = 3
 
-# -I keeps the environment and the current directory out of the child's imports, so it is told
-# where the parent's came from.
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from edge_runtime.engine.trial import main; main(sys.argv[2:])"
+_SIGNALS: Final[Mapping[int, str]] = {
+    signal.SIGILL: "it met an instruction that this processor does not have",
+    signal.SIGSEGV: "it reached for memory that is not its own",
+    signal.SIGBUS: "a file that it maps could not be read",
+    signal.SIGABRT: "the engine gave itself up",
+    signal.SIGFPE: "it divided by zero",
+    signal.SIGKILL: "memory or its time ran out, or somebody ended it",
+}
+# How the engine says that it got no memory: its own words, or those of C++.
+_NO_MEMORY: Final = re.compile(
+    r"failed to allocate|bad.?alloc|out of memory|memory.?error", re.IGNORECASE
 )
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the trial found for one variant: ``code`` is empty when it passed."""
+class Trial:
+    """What is to be tried.
 
-    variant: str
-    code: str
-    reason: str
-
-    @property
-    def passed(self) -> bool:
-        """Tell whether the variant may serve here."""
-        return not self.code
-
-    def to_json(self) -> dict[str, str]:
-        """Return the verdict as it is kept and shown."""
-        return asdict(self)
-
-
-def verdict_from_json(value: object) -> Verdict:
-    """Read what ``to_json`` returned.
-
-    Raises:
-        JsonMalformed: when it is anything else.
+    Attributes:
+        directory: a package, as it is installed.
+        digest: its name.
+        threads: the most that a session may have on this device.
+        timeout_s: how long a child may take.
     """
-    fields = strictjson.Fields(value, "verdict", JsonMalformed)
-    verdict = Verdict(fields.text("variant"), fields.text("code"), fields.text("reason"))
-    fields.done()
-    return verdict
+
+    directory: Path
+    digest: str
+    threads: int
+    timeout_s: float = TIMEOUT_S
 
 
 def run_trial(
@@ -75,64 +71,69 @@ def run_trial(
     threads: int,
     timeout_s: float = TIMEOUT_S,
 ) -> tuple[Verdict, ...]:
-    """Try variants in order until one passes; the last verdict is then the one that serves.
+    """Try all variants; ``choose`` then tells which of them serves.
 
     Raises:
         GoldenMismatch: when none passes and the first gave wrong answers.
         TrialFailed: when none passes for another reason.
     """
-    verdicts: list[Verdict] = []
-    for name in variants:
-        verdicts.append(_try_in_child(directory, digest, name, threads, timeout_s))
-        if verdicts[-1].passed:
-            return tuple(verdicts)
-    reasons = "; ".join(f"{verdict.variant}: {verdict.reason}" for verdict in verdicts)
-    wrong = verdicts[0].code == GoldenMismatch.code
-    raise (GoldenMismatch if wrong else TrialFailed)(
-        f"one variant must pass its trial on this device, of {len(verdicts)} none did: "
-        f"{reasons}",
-        hint="Keep the version that runs; build for this processor and engine: see probe.",
-        expected="one variant that passes",
-        found=[verdict.to_json() for verdict in verdicts],
+    verdicts = try_variants(Trial(directory, digest, threads, timeout_s), variants)
+    require_choice(verdicts)
+    return verdicts
+
+
+def try_variants(trial: Trial, variants: Sequence[str]) -> tuple[Verdict, ...]:
+    """Try every variant in a child of its own, and return a verdict for each, in their order.
+
+    Where a variant is to be left aside because it is slow, all that passed are tried again, in
+    the other order: what was busy in one round counts only if it is so in every one.
+    """
+    found = {name: _try(trial, name) for name in variants}
+    for _ in range(1, ROUNDS):
+        passed = [name for name, verdict in found.items() if verdict.passed]
+        choice = choose(list(found.values()))
+        if choice is None or choice.variant == passed[0]:
+            break
+        for name in reversed(passed):
+            found[name] = _joined(found[name], _try(trial, name))
+    return tuple(found.values())
+
+
+def _joined(known: Verdict, again: Verdict) -> Verdict:
+    """Return a verdict with one more round; who fails only now and then has failed."""
+    return replace(
+        again,
+        rounds=(*known.rounds, *again.rounds),
+        memory_bytes=_most(known.memory_bytes, again.memory_bytes),
     )
 
 
-def _try_in_child(
-    directory: Path, digest: str, variant: str, threads: int, timeout_s: float
-) -> Verdict:
-    task = [str(directory.resolve()), digest, variant, str(threads), str(timeout_s)]
-    command = [sys.executable, "-I", "-c", _START, json.dumps(_import_path()), *task]
+def _most(*found: int | None) -> int | None:
+    return max((item for item in found if item is not None), default=None)
+
+
+def _try(trial: Trial, variant: str) -> Verdict:
+    task = [trial.directory.resolve(), trial.digest, variant, trial.threads, trial.timeout_s]
+    command = child.command(__name__, [str(item) for item in task])
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            cwd="/",
-        )
-    except subprocess.TimeoutExpired:
-        return _failed(variant, f"it did not answer within {timeout_s:g} s")
+        ended = watched(command, timeout_s=trial.timeout_s)
     except OSError as error:
-        reason = f"no child could be started from {sys.executable!r}: {error.strerror}"
+        reason = f"no child could be started from {command[0]!r}: {error.strerror}"
         return _failed(variant, reason)
-    if done.returncode < 0:
-        return _failed(variant, f"it was ended by {_signal_name(-done.returncode)}")
-    return _read_verdict(variant, done)
+    verdict = _verdict(variant, ended)
+    return replace(verdict, memory_bytes=_most(verdict.memory_bytes, ended.memory_bytes))
 
 
-def _import_path() -> list[str]:
-    """Return where to import from: never the current directory, where anything may lie.
-
-    It is only searched if this very package came from there, and then after everything else.
-    """
+def _verdict(variant: str, ended: Ended) -> Verdict:
+    if ended.stopped:
+        return _failed(variant, ended.stopped)
+    if ended.status < 0:
+        return _failed(variant, f"it was ended by {_signal_name(-ended.status)}")
     try:
-        here = Path.cwd()
-    except OSError:
-        here = None  # somebody has removed it
-    absolute = [entry for entry in sys.path if Path(entry).is_absolute()]
-    ours = Path(__file__).resolve().parents[2]
-    return [*(entry for entry in absolute if Path(entry).resolve() != here), str(ours)]
+        return verdict_from_json(strictjson.loads(ended.report, what="the trial's report"))
+    except JsonMalformed:
+        said = ended.complaint[-200:] or "silence"
+        return _failed(variant, f"exit status {ended.status} without a verdict: {said}")
 
 
 def _signal_name(number: int) -> str:
@@ -140,53 +141,70 @@ def _signal_name(number: int) -> str:
         name = signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-    return f"{name}, as happens when memory runs out" if name == "SIGKILL" else name
-
-
-def _read_verdict(variant: str, done: subprocess.CompletedProcess[bytes]) -> Verdict:
-    """Read the child's last line; libraries may have printed before it."""
-    try:
-        last = done.stdout.strip().rpartition(b"\n")[2]
-        return verdict_from_json(strictjson.loads(last, what="the trial's answer"))
-    except JsonMalformed:
-        tail = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        reason = f"exit status {done.returncode} without a verdict: {tail[-200:] or 'silence'}"
-        return _failed(variant, reason)
+    return f"{name}: {_SIGNALS[number]}" if number in _SIGNALS else name
 
 
 def _failed(variant: str, reason: str) -> Verdict:
     return Verdict(variant, TrialFailed.code, reason)
 
 
+# --- the child's life ----------------------------------------------------------------------
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Prove one variant of an installed package and print the verdict: the child's life."""
-    directory, digest, name, threads, timeout_s = arguments
-    try:
-        package = open_installed(Path(directory), digest)
-        verdict = _prove_within_limits(package, name, int(threads), float(timeout_s))
-    except EdgepackError as error:
-        verdict = Verdict(name, error.code, error.message)
-    except MemoryError:
-        verdict = _failed(name, "it ran out of memory")
-    sys.stdout.buffer.write(b"\n" + strictjson.dumps(verdict.to_json()) + b"\n")
+    """Try one variant of an installed package, and report its bounds and the verdict."""
+    directory, digest, name, threads, timeout_s, parent, pipe = arguments
+    end_with_parent(int(parent))
+    go_first()
+    trial = Trial(Path(directory), digest, int(threads), float(timeout_s))
+    with os.fdopen(int(pipe), "wb", buffering=0) as report:
+
+        def tell(facts: dict[str, Any]) -> None:
+            report.write(strictjson.dumps(facts) + b"\n")
+
+        try:
+            package = open_installed(trial.directory, digest)
+            verdict = _within_limits(package, name, trial, tell)
+        except EdgepackError as error:
+            verdict = Verdict(name, error.code, error.message)
+        tell(verdict.to_json())
 
 
-def _prove_within_limits(
-    package: VerifiedPackage, name: str, threads: int, timeout_s: float
+def _within_limits(
+    package: VerifiedPackage, name: str, trial: Trial, tell: Callable[[dict[str, Any]], None]
 ) -> Verdict:
     manifest = package.manifest
     variant = manifest.variant(name)
     if variant is None:
         return _failed(name, "the package has no such variant")
     engine_facts()  # imports the engine, whose own memory is not the model's
-    # Older engines map weights in a way that counts as private memory.
+    plan = session_plan(manifest, variant, threads=trial.threads)
     sizes = {entry.path: entry.size for entry in manifest.files}
-    mapped = sum(sizes[path] for path in variant.weights)
-    confine(
+    bounds = confine(
         # An accelerator's driver maps far more than it uses.
-        memory_bytes=manifest.target.memory_bytes + mapped if variant.provider == CPU else None,
-        threads=threads,
-        cpu_s=timeout_s * threads,
+        memory_bytes=manifest.target.memory_bytes if variant.provider == CPU else None,
+        mapped_bytes=sum(sizes[path] for path in variant.weights),
+        threads=plan.threads,
+        cpu_s=trial.timeout_s * plan.threads,
     )
-    prove(package, variant, session_plan(manifest, variant, threads=threads))
-    return Verdict(name, "", "golden vectors hold")
+    if bounds is not None:
+        tell(bounds.to_json())
+    try:
+        return _proven(package, variant, plan, bounds)
+    except (MemoryError, DeviceError) as error:
+        words = str(error) or "MemoryError"
+        if isinstance(error, DeviceError) and not _NO_MEMORY.search(words):
+            raise
+        budget = size(manifest.target.memory_bytes)
+        return _failed(name, f"its working set of {budget} was not enough: {words}")
+
+
+def _proven(
+    package: VerifiedPackage, variant: Variant, plan: SessionPlan, bounds: Bounds | None
+) -> Verdict:
+    session = prove(package, variant, plan)
+    rows = package.manifest.golden.rows
+    timings = benchmark(session, golden_inputs(package), rows)
+    taken = usage() if bounds else None
+    memory = taken.anonymous - bounds.engine if taken and bounds else None
+    return Verdict(variant.name, "", "golden vectors hold", (timings,), memory)

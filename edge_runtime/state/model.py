@@ -1,8 +1,9 @@
 """One model in the store, for reading: which versions are there and which of them serves.
 
-``models/NAME/`` holds ``state-a.json`` and ``state-b.json`` (the record), ``versions/DIGEST/``
-(packages as they were signed), ``local/DIGEST-IDENTITY/`` (what this device made for a version
-under one engine and CPU) and ``metrics/``, the one place where an unprivileged process writes.
+``models/NAME/`` holds ``state-a.json`` and ``state-b.json`` (the record), ``settings.json``
+(what the operator set, where anything was), ``versions/DIGEST/`` (packages as they were
+signed), ``local/DIGEST-IDENTITY/`` (what this device made for a version under one engine and
+CPU), and where unprivileged processes write: ``metrics/`` and ``loads/``.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from edge_runtime.contract.bundle.manifest import (
 )
 from edge_runtime.contract.bundle.manifest_json import parse_manifest
 from edge_runtime.contract.errors import BundleError, NotInstalled
-from edge_runtime.state import disk, record
+from edge_runtime.state import disk, record, settings
+from edge_runtime.state.loads import Loads, Standing, standing
 from edge_runtime.state.record import Reading
+from edge_runtime.state.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,29 @@ class ModelStore:
     def metrics(self) -> Path:
         """The directory of this model's metrics; members of the store's group write there."""
         return self.path / "metrics"
+
+    @property
+    def loads(self) -> Loads:
+        """Who has loaded which version; members of the store's group write there."""
+        return Loads(self.path / "loads")
+
+    def settings(self) -> tuple[Settings, str]:
+        """Return what was set for this model here, and why that does not count, if it does not.
+
+        Raises:
+            StoreUnreadable: when it may not be read.
+        """
+        with disk.reading(self.path):
+            return settings.read(self.path)
+
+    def standing(self) -> Standing:
+        """Return which version the next load takes; needs no right to write.
+
+        Raises:
+            StoreNewer: when a newer runtime wrote the record.
+            StoreUnreadable: when it may not be read.
+        """
+        return standing(self.read().state, self.loads)
 
     @property
     def versions(self) -> Path:
@@ -141,7 +167,8 @@ class ModelStore:
             NotInstalled: when there is none.
         """
         reading = self.read()
-        active = reading.state.active.digest if reading.state.active else None
+        taken = standing(reading.state, self.loads).version
+        active = taken.digest if taken else None
         if version is None and active:
             return (active,)
         versions = [

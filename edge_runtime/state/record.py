@@ -22,6 +22,11 @@ SCHEMA = "edgepack.state/1"
 COPIES = ("state-a.json", "state-b.json")
 MAX_BYTES = 1 << 20
 MAX_HISTORY = 64
+# Loads of a version on probation that may fail before what served before it serves again.
+TRIES = 3
+# What the history calls what happened to a version.
+STAGED, ACTIVATED, MARKED_GOOD = "staged", "activated", "marked good"
+ROLLED_BACK, REMOVED = "rolled back", "removed"
 _MAX_DETAIL = 500
 
 _COPY = re.compile(rb'\{"crc32":"(?P<crc>[0-9a-f]{8})",(?P<rest>.*)', re.DOTALL)
@@ -50,7 +55,7 @@ class Event:
 
     Attributes:
         generation: of the record that wrote it first, which puts events in order.
-        action: for example ``activated``.
+        action: one of those named above.
         version: the version concerned.
         digest: the same for machines.
         detail: the reason, or empty.
@@ -69,10 +74,10 @@ class State:
 
     Attributes:
         generation: rises with each write; the highest valid copy counts.
-        active: the version that serves; None before the first activation.
-        previous_good: the last version that was proven good before it.
-        candidate: a version on probation, not yet proven.
-        tries_left: how many loads the candidate may still try.
+        active: the version that is to serve; None before the first activation.
+        previous_good: the last version before it that was proven good.
+        candidate: the active version as long as it is on probation; None when it is proven.
+        tries_left: how many loads of the candidate may fail before it is given up.
         floor: the lowest release that may be installed.
         history: the last events, oldest first.
     """
@@ -101,14 +106,54 @@ class Reading:
     lost: bool
 
 
-def activated(state: State, version: Version, detail: str = "") -> State:
-    """Return the state in which ``version`` serves; what served before can be returned to."""
-    same = state.active is not None and state.active.digest == version.digest
+def activated(state: State, version: Version, detail: str = "", *, tries: int = TRIES) -> State:
+    """Return the state in which ``version`` serves on probation.
+
+    What can be returned to is the last version that was proven: never one on probation itself.
+    To return to that very version needs no probation.
+    """
+    following = replace(_recorded(state, ACTIVATED, version, detail), active=version)
+    if state.active is not None and state.active.digest == version.digest:
+        return replace(following, candidate=version if state.candidate else None)
+    back = state.previous_good if state.candidate else state.active
+    if back is not None and back.digest == version.digest:
+        return replace(following, previous_good=None, candidate=None, tries_left=0)
+    return replace(following, previous_good=back, candidate=version, tries_left=tries)
+
+
+def proven_good(state: State, detail: str = "") -> State:
+    """Return the state in which the active version is proven, and none older is taken in."""
+    if state.active is None or state.candidate is None:
+        return state
     return replace(
-        _recorded(state, "activated", version, detail),
-        active=version,
-        previous_good=state.previous_good if same else state.active,
+        _recorded(state, MARKED_GOOD, state.active, detail),
+        candidate=None,
+        tries_left=0,
+        floor=max(state.floor, state.active.release),
     )
+
+
+def rolled_back(state: State, detail: str) -> State:
+    """Return the state in which the previous good version serves again, proven as it was."""
+    if state.active is None or state.previous_good is None:
+        return state
+    return replace(
+        _recorded(state, ROLLED_BACK, state.active, detail),
+        active=state.previous_good,
+        previous_good=None,
+        candidate=None,
+        tries_left=0,
+    )
+
+
+def staged(state: State, version: Version) -> State:
+    """Return the state in which a version waits to be activated."""
+    return _recorded(state, STAGED, version, "")
+
+
+def removed(state: State, version: Version) -> State:
+    """Return the state in which the history says that a version was removed by command."""
+    return _recorded(state, REMOVED, version, "")
 
 
 def reverified(state: State, digest: str, trust: str) -> State:
@@ -118,7 +163,8 @@ def reverified(state: State, digest: str, trust: str) -> State:
     """
     if state.active is None or state.active.digest != digest:
         return state
-    return replace(state, active=replace(state.active, trust=trust))
+    active = replace(state.active, trust=trust)
+    return replace(state, active=active, candidate=active if state.candidate else None)
 
 
 def _recorded(state: State, action: str, version: Version, detail: str) -> State:

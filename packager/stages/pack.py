@@ -41,10 +41,15 @@ def _entry(part: Part) -> FileEntry:
     return FileEntry(part.path, part.size, part.sha256, blob)
 
 
-def write_bundle(path: Path, images: Sequence[TargetImage]) -> None:
+def write_bundle(path: Path, images: Sequence[TargetImage], trust: bytes | None = None) -> None:
     """Write the archive; the same images give the same bytes.
+
+    Args:
+        path: where to.
+        images: its targets.
+        trust: a ``trust.json`` for it to carry.
 
     Raises:
         OSError: when the path cannot be written; then the file is the caller's to remove.
     """
-    write_layout(path, layout_entries(images))
+    write_layout(path, layout_entries(images, trust))

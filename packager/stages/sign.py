@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,7 +22,8 @@ from edge_runtime.contract.bundle.signature import (
     render_signature,
     statement,
 )
-from edge_runtime.contract.errors import OutputUnwritable
+from edge_runtime.contract.bundle.x509 import Authority, follow_chain
+from edge_runtime.contract.errors import KeyInvalid, OutputUnwritable
 from packager.errors import KeyExists, KeyUnreadable, PassphraseWrong, SignerFailed
 
 PRIVATE_NAME = "release.key"
@@ -104,24 +106,97 @@ class CommandSigner:
         )
 
 
-def signature_part(name: str, parts: Sequence[Part], signer: Signer) -> Part:
+@dataclass(frozen=True)
+class Certification:
+    """The certificates that stand in a signature in place of the key's name.
+
+    Attributes:
+        certificates: in DER, the signer's own first, then those above it.
+        authority: the one that devices pin, which stands in no signature.
+    """
+
+    certificates: tuple[bytes, ...]
+    authority: Authority
+
+
+def read_certification(
+    files: Sequence[Path], authority: Path, public_key: PublicKey
+) -> Certification:
+    """Read certificates, each file holding one or several in PEM, and see that they lead up.
+
+    Raises:
+        KeyInvalid: when a file holds none, the first is not that of the key, or the authority
+            may issue none.
+        SignatureInvalid: when one is not what its place demands.
+        SignerUntrusted: when the way does not lead to the authority.
+    """
+    data = b"".join(_read_certificates(path) for path in files)
+    try:
+        read = x509.load_pem_x509_certificates(data)
+    except ValueError as error:
+        raise _no_certificate(f"none: {str(error)[:80]}") from None
+    der = tuple(one.public_bytes(serialization.Encoding.DER) for one in read)
+    pinned = Authority.load(_read_certificates(authority))
+    chain = follow_chain(der, [pinned])
+    found = PublicKey(chain.key).fingerprint
+    if found != public_key.fingerprint:
+        raise _no_certificate(
+            f"that of key {found[:16]}…, {public_key.fingerprint[:16]}… signs"
+        )
+    return Certification(der, pinned)
+
+
+def _read_certificates(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _no_certificate(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _no_certificate(found: str) -> KeyInvalid:
+    return KeyInvalid(
+        f"--certificate names the certificate of the key that signs, found {found}",
+        hint="Give it in PEM, and those above it by further --certificate, lowest first.",
+        expected="certificates in PEM",
+        found=found,
+    )
+
+
+def signature_part(
+    name: str,
+    parts: Sequence[Part],
+    signer: Signer,
+    certification: Certification | None = None,
+) -> Part:
     """Return ``model.sig`` over a target's files.
 
     Args:
         name: the signature's subject, for people.
         parts: every other file of the target.
         signer: who signs.
+        certification: the signer's certificates, to stand in place of its key's name.
     """
     payload = statement(name, {part.path: part.sha256 for part in parts})
     signature = signer.sign(pre_authentication(payload))
-    return Part(SIGNATURE_NAME, render_signature(payload, signature, signer.public_key))
+    certificates = certification.certificates if certification else ()
+    rendered = render_signature(payload, signature, signer.public_key, certificates)
+    return Part(SIGNATURE_NAME, rendered)
 
 
 # --- keys ----------------------------------------------------------------------------------
 
 
-def generate_key(directory: Path, passphrase: bytes | None) -> PublicKey:
+def generate_key(
+    directory: Path,
+    passphrase: bytes | None,
+    names: tuple[str, str] = (PRIVATE_NAME, PUBLIC_NAME),
+) -> PublicKey:
     """Write a new key pair, and a ``.gitignore`` against the private half in a repository.
+
+    Args:
+        directory: where to.
+        passphrase: encrypts the private half.
+        names: of the private and the public file.
 
     Raises:
         KeyExists: when a key is there already; nothing is written then.
@@ -133,11 +208,12 @@ def generate_key(directory: Path, passphrase: bytes | None) -> PublicKey:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, _encryption(passphrase)
     )
     public_key = PublicKey(key.public_key())
-    _require_none(directory)
+    private_path, public_path = (directory / name for name in names)
+    _require_none(private_path, public_path)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _ignore_keys(directory / ".gitignore")
-        _write_pair(directory, private, public_key.pem)
+        _write_pair(private_path, private, public_path, public_key.pem)
     except OSError as error:
         raise OutputUnwritable(
             f"keys are written to {directory}, which cannot be written: {error.strerror}",
@@ -161,12 +237,12 @@ def _encryption(passphrase: bytes | None) -> serialization.KeySerializationEncry
     return serialization.BestAvailableEncryption(passphrase)
 
 
-def _require_none(directory: Path) -> None:
-    for path in (directory / PRIVATE_NAME, directory / PUBLIC_NAME):
+def _require_none(*paths: Path) -> None:
+    for path in paths:
         if os.path.lexists(path):
             raise KeyExists(
-                f"keygen writes {PRIVATE_NAME} and {PUBLIC_NAME} anew, found {path}",
-                hint="Choose another --out; a lost release key cannot be made again.",
+                f"{' and '.join(item.name for item in paths)} are written anew, found {path}",
+                hint="Choose another --out; a lost key cannot be made again.",
                 path=str(path),
             )
 
@@ -178,11 +254,10 @@ def _ignore_keys(path: Path) -> None:
         path.write_bytes(b"\n".join([*lines, _IGNORED, b""]))
 
 
-def _write_pair(directory: Path, private: bytes, public: bytes) -> None:
-    private_path = directory / PRIVATE_NAME
+def _write_pair(private_path: Path, private: bytes, public_path: Path, public: bytes) -> None:
     _write_new(private_path, private, 0o600)
     try:
-        _write_new(directory / PUBLIC_NAME, public, 0o644)
+        _write_new(public_path, public, 0o644)
     except OSError:
         private_path.unlink()
         raise

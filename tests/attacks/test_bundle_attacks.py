@@ -227,22 +227,18 @@ def test_manifests_swapped_between_two_targets_are_refused(path: Path) -> None:
 # --- size ----------------------------------------------------------------------------------
 
 
-SIZE = (1 << 32) + 1
-
-
-@pytest.fixture
-def large(path: Path) -> Path:
-    """A sound bundle with a payload of 4 GiB and a byte: a hole in the file, then "!"."""
+def large(path: Path, size: int) -> Path:
+    """Write a sound bundle with a payload of so many bytes: a hole in the file, then "!"."""
     digest = hashlib.sha256()
-    for _ in range(SIZE // CHUNK):
+    for _ in range(size // CHUNK):
         digest.update(bytes(CHUNK))
     digest.update(b"!")
-    entry = FileEntry("variants/weights.bin", SIZE, digest.hexdigest())
+    entry = FileEntry("variants/weights.bin", size, digest.hexdigest())
     bent.write_layout(path, bent.rewrite_manifests([_signed_with(entry)], _listing(entry)))
     with path.open("r+b") as stream:
         stream.seek(-1024, os.SEEK_END)
-        stream.write(archive.render_header(blob_name(entry.sha256), SIZE))
-        stream.seek(SIZE - 1, os.SEEK_CUR)
+        stream.write(archive.render_header(blob_name(entry.sha256), size))
+        stream.seek(size - 1, os.SEEK_CUR)
         stream.write(b"!")
         stream.truncate(stream.tell() + 511 + 1024)
     return path
@@ -269,12 +265,16 @@ def _listing(entry: FileEntry) -> Callable[[dict[str, Any]], None]:
     return lambda document: document["layers"].append(layer)
 
 
-def test_a_payload_over_four_gigabytes_is_covered_to_its_last_byte(large: Path) -> None:
-    with bundles.opened(large) as verified:
-        assert sum(entry.size for entry in verified.packages[0].manifest.files) > SIZE
-    with large.open("r+b") as stream:
+@pytest.mark.parametrize("size", [(1 << 31) + 1, (1 << 32) + 1], ids=["2 GiB", "4 GiB"])
+def test_a_payload_over_two_and_four_gibibytes_is_covered_to_its_last_byte(
+    path: Path, size: int
+) -> None:
+    large(path, size)
+    with bundles.opened(path) as verified:
+        assert sum(entry.size for entry in verified.packages[0].manifest.files) > size
+    with path.open("r+b") as stream:
         stream.seek(-512 - 1024, os.SEEK_END)
         assert stream.read(1) == b"!"
         stream.seek(-1, os.SEEK_CUR)
         stream.write(b"?")
-    bent.refused(large, DigestMismatch, f"{SIZE} bytes")
+    bent.refused(path, DigestMismatch, f"{size} bytes")

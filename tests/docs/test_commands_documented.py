@@ -15,7 +15,7 @@ import click
 import pytest
 from host import LABEL, furnish, packager
 
-from edge_runtime.__main__ import build_parser
+from edge_runtime.parser import build_parser
 from packager import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,8 +24,10 @@ PAGES = {path.name: path.read_text("utf-8") for path in (ROOT / "docs").glob("*.
 EVERYWHERE = {"--help", "--json", "--version", "-h"}
 
 
-def host_flags() -> Iterator[tuple[str, str]]:
-    for name, command in cli.packager.commands.items():
+def host_flags(group: click.Group = cli.packager) -> Iterator[tuple[str, str]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from host_flags(command)
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 yield from ((name, flag) for flag in parameter.opts)

@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import devices
+import trusts
 
-from edge_runtime.__main__ import build_parser
+from edge_runtime.parser import build_parser
+from edge_runtime.state.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "device.md").read_text("utf-8")
@@ -44,7 +46,7 @@ def test_its_program_runs(tmp_path: Path) -> None:
 
 def test_every_command_is_in_its_table() -> None:
     section = PAGE.partition("## The commands")[2].partition("### ")[0]
-    told = set(re.findall(r"`([a-z ]+)`", "".join(re.findall(r"^\| (`.*?) \|", section, re.M))))
+    told = set(re.findall(r"`([a-z -]+)`", "".join(re.findall(r"^\| (`.*?) \|", section, re.M))))
     commands = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     assert {name.split()[0] for name in told} == set(commands)
 
@@ -55,6 +57,10 @@ def test_what_the_store_holds_is_told(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("income (k€),visits,plan\n1,1,gold\n")
     files = ("--input", tmp_path / "rows.csv", "--output", tmp_path / "a.csv")
     assert devices.run(*flag, "predict", *files).code == 0
+    assert devices.run(*flag, "set", "loan", "threads=1").code == 0
+    with Store(Path(flag[1]), "of this test").writing() as writer:
+        writer.pin_root(trusts.ROOT.public_key.pem)
+        writer.update_trust(trusts.sound())
     section = PAGE.partition("## The store")[2].partition("## ")[0]
     told = re.findall(r"`([\w./-]+)`", " ".join(re.findall(r"^\| (.*?) \|", section, re.M)))
     told = [f"models/NAME/{name}" if name.startswith("state-") else name for name in told]

@@ -71,7 +71,7 @@ def build_manifest(
             architecture="x86-64",
             priority=10,
             min_engine="1.20",
-            opset={"": 18},
+            opset={"": 18, "ai.onnx.ml": 3},
             ir=10,
             memory_bytes=64 << 20,
             threads=1,

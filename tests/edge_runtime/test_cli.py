@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ from pathlib import Path
 
 import devices
 import pytest
+import trusts
 
 from edge_runtime import __main__ as command_line
-from edge_runtime import __version__, commands
-from edge_runtime.__main__ import build_parser
+from edge_runtime import __version__
+from edge_runtime.commands import models
+from edge_runtime.parser import build_parser
 
 
 def parsers(
@@ -63,11 +66,29 @@ def test_every_help_can_be_asked_for(name: str, capsys: pytest.CaptureFixture[st
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory and a store in which every example of a help makes sense."""
+    """A directory and a store in which every example of a help makes sense.
+
+    1.3.0 is proven, 1.4.0 serves on probation, and 1.5.0 waits.
+    """
     directory = tmp_path_factory.mktemp("examples")
-    bundle = devices.packed(directory / "fraud-1.4.0.oci.tar", devices.loan(), name="fraud")
-    devices.installed(directory, bundle)
+    flag = devices.trusting(directory)
+    for version, command in (("1.3.0", ()), ("1.4.0", ()), ("1.5.0", ("--stage-only",))):
+        name = f"fraud-{version}.oci.tar"
+        release = 1_000_000 + int(version[2]) * 1000
+        bundle = devices.packed(
+            directory / name, devices.loan(), name="fraud", version=version, release=release
+        )
+        assert devices.run(*flag, "install", bundle, *command).code == 0
+        if version == "1.3.0":
+            assert devices.run(*flag, "mark-good").code == 0
+    (directory / "usb").mkdir()
+    shutil.copy(directory / "fraud-1.4.0.oci.tar", directory / "usb")
     (directory / "rows.csv").write_text("income (k€),visits,plan\n1,2,gold\n")
+    (directory / "vision.pub").write_bytes(trusts.STRANGER.pem)
+    (directory / "root.pub").write_bytes(trusts.ROOT.public_key.pem)
+    (directory / "trust.json").write_bytes(trusts.sound())
+    store = ("--store", directory / "store")
+    assert devices.run(*store, "trust", "add", "--root", directory / "root.pub").code == 0
     return directory
 
 
@@ -75,6 +96,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 STANDS_IN = {
     "/var/lib/edge-runtime": "store",
     "/media/usb/fraud-1.4.0.oci.tar": "fraud-1.4.0.oci.tar",
+    "/media/usb/trust.json": "trust.json",
+    "/media/usb": "usb",
+    "/opt/fraud/server": "true",
 }
 
 
@@ -82,20 +106,26 @@ STANDS_IN = {
 def test_every_example_works(
     line: str,
     workplace: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(workplace)
-    monkeypatch.setenv("EDGE_STORE", str(workplace / "store"))
+    place = tmp_path / "place"
+    shutil.copytree(workplace, place)
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("EDGE_STORE", str(place / "store"))
     line, _, source = line.partition(" <")
     arguments = [STANDS_IN.get(word, word) for word in shlex.split(line)[1:]]
-    if "remove" in arguments:
-        (key,) = devices.run("trust", "list", "--json").json["fingerprints"]
+    if "3f2a9c01" in arguments:
+        key = devices.run("trust", "list", "--json").json["fingerprints"][0]
         arguments = [key[:8] if word == "3f2a9c01" else word for word in arguments]
     if source:
-        monkeypatch.setattr(sys, "stdin", (workplace / source).open())
+        monkeypatch.setattr(sys, "stdin", (place / source).open())
+    if arguments[0] == "exec":  # becomes the program
+        done = program(sys.executable, "-m", "edge_runtime", *arguments)
+        assert done.returncode == 0, done.stderr
+        return
     assert command_line.main(arguments) == 0, capsys.readouterr().err
-    devices.run("trust", "add", workplace / "release.pub")
 
 
 # --- flags ---------------------------------------------------------------------------------
@@ -166,7 +196,7 @@ def test_what_cannot_be_understood_is_a_usage_error(arguments: list[str]) -> Non
 
 
 def test_a_defect_is_exit_code_1_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "status", lambda _: 1 / 0)
+    monkeypatch.setattr(models, "status", lambda _: 1 / 0)
     said = devices.run("status")
     assert (said.code, "Traceback" in said.err) == (1, False)
     assert said.err.startswith("error[bug]: ZeroDivisionError at test_cli.py:")
@@ -177,7 +207,7 @@ def test_an_interruption_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> No
     def interrupted(_: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "status", interrupted)
+    monkeypatch.setattr(models, "status", interrupted)
     assert devices.run("status") == devices.Said(130, "", "")
 
 
@@ -237,6 +267,13 @@ def test_json_is_one_object_with_a_schema_everywhere(workplace: Path, tmp_path: 
         ["predict", "fraud", "--input", rows, "--output", tmp_path / "a.csv"],
         ["metrics"],
         ["metrics", "fraud"],
+        ["status", "--history"],
+        ["health"],
+        ["set", "fraud", "threads=1"],
+        ["mark-good"],
+        ["remove", "fraud@1.5.0"],
+        ["rollback", "fraud"],
+        ["activate", "fraud@1.4.0"],
     ):
         said = devices.run(*flags, *arguments)
         assert said.code == 0, said.err

@@ -10,6 +10,7 @@ from pathlib import Path
 import bundles
 import devices
 import pytest
+import trusts
 
 from edge_runtime.probe import probe
 
@@ -59,6 +60,57 @@ def test_a_key_is_removed_by_the_start_of_its_fingerprint(place: Path) -> None:
     assert ask(place, "trust", "list", "--json").json["fingerprints"] == []
 
 
+def test_a_key_for_some_models_is_listed_with_their_names(tmp_path: Path) -> None:
+    key = devices.trust_file(tmp_path)
+    said = ask(tmp_path, "trust", "add", key, "--for", "vision-*", "--for", "fraud")
+    assert said.out.splitlines()[0] == f"trusted from now on: {FINGERPRINT} for fraud, vision-*"
+    assert ask(tmp_path, "trust", "list").out == f"{FINGERPRINT}  for fraud, vision-*\n"
+    (listed,) = ask(tmp_path, "trust", "list", "--json").json["keys"]
+    names = ["fraud", "vision-*"]
+    assert listed == {"fingerprint": FINGERPRINT, "for": names, "origin": "by hand"}
+
+
+def test_a_list_is_shown_with_its_root_its_serial_and_what_it_withdrew(tmp_path: Path) -> None:
+    root, path = tmp_path / "root.pub", tmp_path / "trust.json"
+    root.write_bytes(trusts.ROOT.public_key.pem)
+    fingerprint = trusts.ROOT.public_key.fingerprint
+    said = ask(tmp_path, "trust", "add", "--root", root)
+    assert said.out.splitlines()[0] == f"trusted from now on as root key: {fingerprint}"
+    assert "none yet" in ask(tmp_path, "trust", "list").out
+    gone = trusts.STRANGER.fingerprint
+    path.write_bytes(trusts.sound(7, keys=[gone], releases=[("fraud", 1_004_000)]))
+    assert ask(tmp_path, "trust", "update", path).out == (
+        "in force from now on: trust.json serial 7, 1 keys, withdrawn: 1 keys, 1 releases\n"
+    )
+    assert not ask(tmp_path, "trust", "update", path, "--json").json["changed"]
+    assert ask(tmp_path, "trust", "list").out.splitlines() == [
+        f"{FINGERPRINT}  (trust.json)",
+        f"root {fingerprint}",
+        "  trust.json  serial 7",
+        f"  withdrawn   {gone}",
+        "  withdrawn   fraud@1004000",
+    ]
+    shown = ask(tmp_path, "trust", "list", "--json").json
+    assert (shown["root"], shown["serial"]) == (fingerprint, 7)
+    assert shown["revoked_keys"] == [gone]
+    assert shown["revoked_releases"] == [{"name": "fraud", "release": 1_004_000}]
+
+
+@pytest.mark.parametrize("what", ["keys", "releases", "digests"])
+def test_status_says_of_an_installed_version_that_it_was_withdrawn(
+    place: Path, what: str
+) -> None:
+    (installed,) = (place / "store/models/tiny/versions").iterdir()
+    gone = {"keys": FINGERPRINT, "releases": ("tiny", 1_004_000), "digests": installed.name}
+    root, path = place / "root.pub", place / "trust.json"
+    root.write_bytes(trusts.ROOT.public_key.pem)
+    path.write_bytes(trusts.sound(7, **{what: [gone[what]]}))
+    ask(place, "trust", "add", "--root", root)
+    ask(place, "trust", "update", path)
+    (model,) = ask(place, "status", "--json").json["models"]
+    assert "was withdrawn by trust.json, serial 7" in model["degraded"]
+
+
 # --- bundles -------------------------------------------------------------------------------
 
 
@@ -69,7 +121,7 @@ def test_probe_tells_what_this_device_is(place: Path) -> None:
     assert facts["telemetry"] == "off"
     text = ask(place, "probe").out
     assert facts["engine"]["version"] in text
-    assert "telemetry  off" in text
+    assert "telemetry    off" in text
 
 
 def test_verify_names_targets_files_and_signer(place: Path) -> None:
@@ -125,7 +177,7 @@ def test_install_says_what_it_did(place: Path, tmp_path: Path) -> None:
 
 def test_install_says_which_targets_it_left_aside(place: Path, tmp_path: Path) -> None:
     path = bundles.bundle(tmp_path / "two.oci.tar", version="2.0.0", release=2_000_000)
-    said = ask(place, "install", path)
+    said = ask(place, "install", path, "--new-interface")
     assert f"left aside: {devices.ELSEWHERE} is for linux" in said.out
 
 

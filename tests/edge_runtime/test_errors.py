@@ -10,6 +10,9 @@ from pathlib import Path
 
 import devices
 import mishaps_bundles  # noqa: F401 - registers its own
+import mishaps_lifecycle  # noqa: F401 - registers its own
+import mishaps_serving  # noqa: F401 - registers its own
+import mishaps_trust  # noqa: F401 - registers its own
 import pytest
 from mishaps import ACTS, CHECKOUT, LOAN, Act, Scene
 
@@ -21,7 +24,9 @@ OUT_OF_REACH = {
     "bug": "it stands for defects; test_cli.py plants one",
 }
 
-CLASSES = {leaf.code: leaf for leaf in leaves() if leaf.__module__ == errors.__name__}
+CLASSES = {
+    leaf.code: leaf for leaf in leaves() if leaf.__module__.startswith(f"{errors.__name__}.")
+}
 CASES = [
     pytest.param(CLASSES[code], act, id=f"{code}: {act.__name__.replace('_', ' ')}")
     for code, acts in ACTS.items()
@@ -38,7 +43,9 @@ def test_every_error_is_brought_about_or_out_of_reach_for_a_reason() -> None:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("device")
-    devices.installed(directory, devices.packed(directory / "loan.oci.tar", LOAN, name="loan"))
+    bundle = devices.packed(directory / "loan.oci.tar", LOAN, name="loan")
+    flag = devices.installed(directory, bundle)
+    assert devices.run(*flag, "mark-good").code == 0
     return directory / "store"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -9,8 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bundles
 import devices
 import pytest
+import trusts
+
+from edge_runtime.parser import build_parser
 
 STRACE = shutil.which("strace")
 NETWORK = "socket,connect,bind,listen,accept,accept4,sendto,sendmsg,sendmmsg"
@@ -19,7 +24,10 @@ FILES = (
     "symlink,symlinkat,unlink,unlinkat,truncate,memfd_create"
 )
 WRITING = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND")
-PATHS = re.compile(r'"((?:[^"\\]|\\.)*)"')
+# A path, and the directory that it starts from where one is given by its descriptor.
+PATHS = re.compile(r'(?:<(?P<start>/[^>]*)>, )?"(?P<path>(?:[^"\\]|\\.)*)"')
+# What a process tells the kernel of itself, or of its child, is written to no disk.
+KERNEL = re.compile(r"/proc/\d+/oom_score_adj")
 
 pytestmark = pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 
@@ -27,17 +35,34 @@ pytestmark = pytest.mark.skipif(STRACE is None, reason="strace is not installed"
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("device")
-    for name in ("home", "work", "temporary", "answers"):
+    for name in ("home", "work", "temporary", "answers", "stick", "usb"):
         (directory / name).mkdir()
     devices.trust_file(directory)
-    devices.packed(directory / "loan.oci.tar", devices.loan(), name="loan")
+    releases(directory)
+    (directory / "stick/._loan-1.6.0.oci.tar").write_bytes(b"\0\5\x16\7")
+    (directory / "root.pub").write_bytes(trusts.ROOT.public_key.pem)
+    (directory / "trust.json").write_bytes(trusts.sound())
     rows = "income (k€),visits,plan\n" + "1,1,gold\n" * 3000
     (directory / "rows.csv").write_text(rows)
     return directory
 
 
-def watched(place: Path, checkout: Path, *arguments: Path | str) -> list[str]:
-    """Run Python, with all its children, and return the calls that matter."""
+def releases(directory: Path) -> None:
+    """Write loan 1.4.0 to 1.7.0, of which one lies on a stick."""
+    for minor, name in enumerate(("loan", "loan-1.5.0", "stick/loan-1.6.0", "loan-1.7.0"), 4):
+        devices.packed(
+            directory / f"{name}.oci.tar",
+            devices.loan(),
+            name="loan",
+            version=f"1.{minor}.0",
+            release=1_000_000 + 1000 * minor,
+        )
+
+
+def watched(
+    place: Path, checkout: Path, *arguments: Path | str, program: str = sys.executable
+) -> list[str]:
+    """Run Python or another program, with all its children; return the calls that matter."""
     hidden = ("CI", "ORT_DISABLE_TELEMETRY", "EDGE_STORE")
     inherited = {
         key: value
@@ -52,9 +77,9 @@ def watched(place: Path, checkout: Path, *arguments: Path | str) -> list[str]:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     log = place / "trace"
-    strace = [str(STRACE), "-f", "-qq", "-s", "4096", "-o", str(log)]
+    strace = [str(STRACE), "-f", "-y", "-qq", "-s", "4096", "-o", str(log)]
     done = subprocess.run(
-        [*strace, "-e", f"trace={NETWORK},{FILES}", sys.executable, *map(str, arguments)],
+        [*strace, "-e", f"trace={NETWORK},{FILES}", program, *map(str, arguments)],
         cwd=place / "work",
         env={**inherited, **own},
         capture_output=True,
@@ -76,11 +101,15 @@ def stray(calls: list[str], place: Path, *allowed: Path) -> set[str]:
         if name in NETWORK.split(",") or name == "memfd_create":
             found.add(call)
         elif not name.startswith("open") or WRITING.search(call):
-            found |= {str((place / "work" / path).resolve()) for path in PATHS.findall(call)}
+            for path in PATHS.finditer(call):
+                start = path["start"] or place / "work"
+                found.add(str(Path(start, path["path"]).resolve()))
     return {
         path
         for path in found
-        if path != os.devnull and not any(Path(path).is_relative_to(root) for root in allowed)
+        if path != os.devnull
+        and not KERNEL.fullmatch(path)
+        and not any(Path(path).is_relative_to(root) for root in allowed)
     }
 
 
@@ -98,39 +127,129 @@ def test_the_watch_sees_what_it_is_for(place: Path, checkout: Path) -> None:
     assert any(call.startswith("connect(") and "127.0.0.1" in call for call in found)
 
 
-@pytest.mark.parametrize("command", ["install", "predict", "metrics", "status"])
-def test_no_connection_and_no_write_outside_what_was_named(
-    place: Path, checkout: Path, command: str
+# Every command, in an order in which each does its work; $E is the program with its store.
+SCRIPT = """
+$E trust add $P/release.pub
+$E trust add $P/root.pub --root
+$E trust update $P/trust.json
+$E trust list
+$E probe
+$E verify $P/loan.oci.tar
+$E install $P/loan.oci.tar
+$E install $P/loan.oci.tar
+$E mark-good loan
+$E install - < $P/loan-1.5.0.oci.tar
+$E predict --input $P/rows.csv --output $P/answers/a.csv
+$E predict --input $P/rows.csv --output $P/answers/b.csv --timeout-ms 60000
+$E predict --input $P/rows.csv --output $P/answers/c.csv --isolate
+$E metrics
+$E status
+$E status loan --history
+$E health loan
+$E set loan threads=1
+$E trial loan
+$E trial loan --kept
+$E exec loan -- /bin/true
+$E path loan
+$E mark-good loan
+$E install $P/stick
+$E rollback loan
+$E install --stage-only $P/loan-1.7.0.oci.tar
+$E activate loan@1.7.0
+$E rollback loan
+$E remove loan@1.7.0
+$E verify
+$E verify --repair $P/loan-1.5.0.oci.tar
+$E support --out $P/usb
+$E trust remove $(cut -c1-16 $P/fingerprint)
+"""
+
+
+def commands() -> set[str]:
+    """Return every command of the device, those of groups included."""
+    found = set()
+    open_parsers = [("", build_parser())]
+    while open_parsers:
+        prefix, parser = open_parsers.pop()
+        groups = [action.choices for action in parser._actions if _holds_commands(action)]
+        inner = {f"{prefix}{name}": one for choices in groups for name, one in choices.items()}
+        open_parsers += [(f"{name} ", one) for name, one in inner.items()]
+        found |= inner.keys() if inner else {prefix.strip()}
+    return {name for name in found if name and name != "trust"}
+
+
+def _holds_commands(action: argparse.Action) -> bool:
+    return isinstance(action, argparse._SubParsersAction)
+
+
+def test_the_script_below_names_every_command() -> None:
+    assert {name for name in commands() if f"$E {name}" not in SCRIPT} == set()
+
+
+def test_no_command_connects_or_writes_outside_what_was_named(
+    place: Path, checkout: Path
 ) -> None:
-    flags = ("--store", place / "store")
-    if not (place / "store").exists():
-        assert devices.run(*flags, "trust", "add", place / "release.pub").code == 0
-    if command != "install":
-        assert devices.run(*flags, "install", place / "loan.oci.tar").code == 0
-    answers = place / "answers/a.csv"
-    arguments = {
-        "install": [place / "loan.oci.tar"],
-        "predict": ["--input", place / "rows.csv", "--output", answers],
-    }.get(command, [])
-    program = ("-m", "edge_runtime", *flags, command, *arguments)
-    calls = watched(place, checkout, *program)
-    assert stray(calls, place, place / "store", answers.parent) == set()
+    store = place / "all"
+    (place / "fingerprint").write_text(bundles.SIGNER.public_key.fingerprint)
+    script = place / "script"
+    program = f"{sys.executable} -m edge_runtime --store {store}"
+    script.write_text(f"set -eux\nE='{program}'\nP={place}\n{SCRIPT}")
+    calls = watched(place, checkout, script, program="/bin/sh")
+    assert stray(calls, place, store, place / "answers", place / "usb") == set()
     for name in ("home", "work", "temporary"):
         assert list((place / name).iterdir()) == []
-    if command == "predict":
-        assert [path.name for path in answers.parent.iterdir()] == ["a.csv"]
+    assert sorted(path.name for path in (place / "answers").iterdir()) == [
+        "a.csv",
+        "b.csv",
+        "c.csv",
+    ]
+    assert len(list((place / "usb").iterdir())) == 1
 
 
-def test_a_service_that_predicts_in_a_loop_stays_offline(place: Path, checkout: Path) -> None:
+LOOPS = {
+    "plain": "edge_runtime.load('loan', store=store)",
+    "with a deadline": "edge_runtime.load('loan', store=store, timeout_ms=60_000)",
+    "in a worker": "edge_runtime.load('loan', store=store, isolate=True)",
+    "that follows": "edge_runtime.load('loan', store=store, follow=True)",
+}
+
+
+@pytest.mark.parametrize("load", LOOPS.values(), ids=LOOPS)
+def test_a_service_that_predicts_in_a_loop_stays_offline(
+    place: Path, checkout: Path, load: str
+) -> None:
     flags = ("--store", place / "store")
     assert devices.run(*flags, "trust", "add", place / "release.pub").code == 0
     assert devices.run(*flags, "install", place / "loan.oci.tar").code == 0
     code = (
         "import sys, edge_runtime\n"
+        "store = sys.argv[1]\n"
         "record = {'income (k€)': 30, 'visits': 1, 'plan': 'basic'}\n"
-        "with edge_runtime.load('loan', store=sys.argv[1]) as model:\n"
+        f"with {load} as model:\n"
         "    for _ in range(500): model.predict_records([record])\n"
     )
     calls = watched(place, checkout, "-c", code, place / "store")
     assert stray(calls, place, place / "store") == set()
     assert stray(calls, place), "nothing was recorded"
+
+
+def test_a_version_that_is_taken_up_while_it_serves_is_taken_up_offline(
+    place: Path, checkout: Path
+) -> None:
+    store = place / "followed"
+    flags = ("--store", store)
+    assert devices.run(*flags, "trust", "add", place / "release.pub").code == 0
+    assert devices.run(*flags, "install", place / "loan.oci.tar").code == 0
+    assert devices.run(*flags, "mark-good", "loan").code == 0
+    code = (
+        "import subprocess, sys, edge_runtime\n"
+        "store, bundle = sys.argv[1:]\n"
+        "record = {'income (k€)': 30, 'visits': 1, 'plan': 'basic'}\n"
+        "program = [sys.executable, '-m', 'edge_runtime', '--store', store]\n"
+        "with edge_runtime.load('loan', store=store, follow=True) as model:\n"
+        "    model.predict_records([record])\n"
+        "    subprocess.run([*program, 'install', bundle], check=True)\n"
+        "    while model.version != '1.5.0': model.predict_records([record])\n"
+    )
+    calls = watched(place, checkout, "-c", code, store, place / "loan-1.5.0.oci.tar")
+    assert stray(calls, place, store) == set()

@@ -12,7 +12,7 @@ from edge_runtime.contract.errors import EngineConflict, EngineMissing
 from edge_runtime.contract.facts import facts_from_json
 from edge_runtime.contract.strictjson import dumps
 from edge_runtime.engine import session
-from edge_runtime.probe import architecture, control_group_limits, probe
+from edge_runtime.probe import accelerator, architecture, control_group_limits, probe
 
 X86 = """\
 processor\t: 0
@@ -226,3 +226,32 @@ def test_no_limit_is_no_limit(tmp_path: Path) -> None:
         },
     )
     assert control_group_limits(root) == (None, None)
+
+
+# --- accelerators --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, ""),
+        (
+            {
+                "sys/module/nvidia/version": "550.54.14\n",
+                "proc/driver/nvidia/gpus/0000:01:00.0/information": "Model: \t\t NVIDIA L4\n",
+                "proc/driver/nvidia/gpus/0000:02:00.0/information": "I: 7\nModel: NVIDIA L4\n",
+                "proc/driver/nvidia/gpus/0000:03:00.0/information": "IRQ: 8\n",
+            },
+            "nvidia 550.54.14 NVIDIA L4",
+        ),
+        (
+            {"etc/nv_tegra_release": "# R35 (release), REVISION: 4.1\n# more\n"},
+            "# R35 (release), REVISION: 4.1",
+        ),
+        ({"sys/module/amdgpu/version": "6.7.0\n"}, "amdgpu 6.7.0"),
+    ],
+)
+def test_an_accelerator_is_its_driver_and_its_chips(
+    tmp_path: Path, files: dict[str, str], expected: str
+) -> None:
+    assert accelerator(machine(tmp_path, files)) == expected

@@ -124,22 +124,24 @@ def test_a_version_that_does_not_hold_on_this_device_is_not_served(
     [
         b"",
         b"[]",
+        b'{"schema":"edgepack.trial/3","verdicts":[]}',
+        b'{"schema":"edgepack.trial/1","verdicts":[{"variant":"float32","code":"","reason":""}]}',
         b'{"schema":"edgepack.trial/2","verdicts":[]}',
-        b'{"schema":"edgepack.trial/1","verdicts":[]}',
-        b'{"schema":"edgepack.trial/1","verdicts":[{"variant":"float32"}]}',
-        b'{"schema":"edgepack.trial/1","verdicts":'
-        b'[{"variant":"float32","code":"trial-failed","reason":"x"}]}',
-        b'{"schema":"edgepack.trial/1","verdicts":[{"variant":"int4","code":"","reason":""}]}',
+        b'{"schema":"edgepack.trial/2","verdicts":[{"variant":"float32"}]}',
+        b'{"schema":"edgepack.trial/2","verdicts":[{"variant":"float32","code":"trial-failed",'
+        b'"reason":"x","rounds":[],"memory_bytes":null}]}',
+        b'{"schema":"edgepack.trial/2","verdicts":[{"variant":"int4","code":"","reason":"",'
+        b'"rounds":[],"memory_bytes":null}]}',
     ],
 )
 def test_a_proof_that_is_none_is_made_anew(store: Store, data: bytes) -> None:
     file = local(store) / "trial.json"
-    sound = file.read_bytes()
     file.chmod(0o644)
     file.write_bytes(data)
     with edge_runtime.load("loan", store=store) as model:
         assert "in a trial at this load" in model.status()["proof"]
-    assert file.read_bytes() == sound
+    with edge_runtime.load("loan", store=store) as model:
+        assert "in its trial on" in model.status()["proof"]
 
 
 def test_a_proof_that_cannot_be_kept_is_no_hindrance_and_said(store: Store) -> None:
@@ -149,12 +151,13 @@ def test_a_proof_that_cannot_be_kept_is_no_hindrance_and_said(store: Store) -> N
         assert "it was not kept: " in model.status()["proof"]
 
 
-def test_a_variant_can_be_asked_for_and_is_tried_first(empty: Store, tmp_path: Path) -> None:
+def test_a_variant_that_passed_its_trial_can_be_asked_for(empty: Store, tmp_path: Path) -> None:
     install(devices.ladder(tmp_path / "b.oci.tar", sound=True), empty)
     kept = devices.snapshot(empty.root, without="metrics")
     with edge_runtime.load("tiny", store=empty, variant="second") as model:
         assert (model.variant, answered(model)) == ("second", ["no", "yes", "yes"])
-        assert "in a trial at this load" in model.status()["proof"]
+        assert "in its trial on" in model.status()["proof"]
+        assert model.status()["origins"]["variant"] == "asked for by this load"
     assert devices.snapshot(empty.root, without="metrics") == kept
     with edge_runtime.load("tiny", store=empty, variant="first") as model:
         assert "in its trial on" in model.status()["proof"]
@@ -272,7 +275,9 @@ def test_a_bundle_says_which_better_variant_does_not_hold_here(
 
 def test_a_bundle_of_a_broken_model_is_a_typed_error(prepared: Path, tmp_path: Path) -> None:
     answers = {"float32": devices.answers_of(LOAN)}
-    path = devices.packed(tmp_path / "b.tar", LOAN, {"float32": b"no model"}, answers=answers)
+    path = devices.packed(
+        tmp_path / "b.tar", LOAN, {"float32": devices.unopenable()}, answers=answers
+    )
     with pytest.raises(ModelLoadFailed):
         edge_runtime.load(path, trust=prepared / "release.pub")
     empty = Store(tmp_path / "store", "named by the test")

@@ -9,7 +9,9 @@ from pathlib import Path
 import devices
 import pytest
 
+from edge_runtime import lifecycle
 from edge_runtime.probe import probe
+from edge_runtime.runtime import install
 from edge_runtime.state.model import ModelStore
 from edge_runtime.state.store import Store
 from edge_runtime.status import model_status
@@ -89,3 +91,43 @@ def test_a_lost_record_is_said(model: ModelStore) -> None:
 def test_metrics_without_a_directory_are_not_called_recorded(model: ModelStore) -> None:
     shutil.rmtree(model.metrics)
     assert model_status(model, FACTS)["metrics"].startswith("not recorded: ")
+
+
+def test_a_version_that_was_given_up_is_not_called_what_serves(
+    model: ModelStore, tmp_path: Path
+) -> None:
+    store = Store(model.path.parents[1], "named by the test")
+    lifecycle.mark_good(store, "tiny")
+    bundle = devices.packed(
+        tmp_path / "b.oci.tar", devices.loan(), version="1.5.0", release=1_005_000
+    )
+    install(bundle, store)
+    model.loads.mark_failed(model.choices()[0], "it crashed")
+    status = model_status(model, FACTS)
+    assert status["active"]["version"] == "1.4.0"
+    assert status["degraded"] == "1.5.0 failed on probation: it crashed"
+    assert status["probation"] == {
+        "version": "1.5.0",
+        "rows": 0,
+        "rows_wanted": 100,
+        "good": False,
+        "failures": 0,
+        "tries": 3,
+    }
+
+
+def test_damaged_settings_are_said(model: ModelStore) -> None:
+    (model.path / "settings.json").write_bytes(b"{]")
+    assert "the settings do not count" in model_status(model, FACTS)["degraded"]
+
+
+def test_a_variant_that_was_set_here_is_the_one_that_serves(
+    tmp_path: Path, empty: Store
+) -> None:
+    install(devices.ladder(tmp_path / "b.oci.tar", sound=True), empty)
+    lifecycle.set_values(empty, "tiny", ["variant=second"])
+    status = model_status(empty.model("tiny"), FACTS)
+    assert (status["active"]["variant"], status["settings"]) == (
+        "second",
+        {"variant": "second"},
+    )

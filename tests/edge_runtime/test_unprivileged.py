@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from typing import Any
 import devices
 import numpy as np
 import pytest
+
+from edge_runtime.state.loads import Marks
+from edge_runtime.state.store import Store
 
 GROUP = 4242
 STRANGER = 65534
@@ -31,6 +35,7 @@ def place(public_directory: Path, as_nobody: AsNobody) -> Path:
     os.chown(store, 0, GROUP)
     bundle = devices.packed(public_directory / "b.oci.tar", devices.loan(), name="loan")
     devices.installed(public_directory, bundle)
+    assert ask(public_directory, "mark-good")["code"] == 0
     (public_directory / "rows.csv").write_text(ROWS)
     (public_directory / "answers").mkdir()
     (public_directory / "answers").chmod(0o777)
@@ -100,12 +105,106 @@ def test_nobody_but_the_owner_changes_what_is_trusted_or_serves(
         ["trust", "add", str(place / "release.pub")],
         ["trust", "remove", fingerprint],
         ["install", str(newer)],
+        ["mark-good", "loan"],
+        ["rollback", "loan"],
+        ["activate", "loan@1.4.0"],
+        ["remove", "loan@1.4.0"],
+        ["set", "loan", "threads=1"],
     ):
         said = as_nobody(lambda given=arguments: ask(place, *given), group)
         assert said["code"] == 5, said
         assert said["err"].startswith("error[store-unwritable]: ")
         assert f"by user {STRANGER}" in said["err"]
     assert devices.snapshot(place / "store") == before
+
+
+@pytest.fixture
+def probation(place: Path) -> Path:
+    """The same with a newer version on probation."""
+    newer = devices.packed(
+        place / "next.oci.tar", devices.loan(), name="loan", version="1.5.0", release=1_005_000
+    )
+    assert ask(place, "install", str(newer))["code"] == 0
+    return place
+
+
+def marks(place: Path) -> Marks:
+    model = Store(place / "store", "named by the test").model("loan")
+    return model.loads.marks(model.read().state.active.digest)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_a_member_of_the_group_proves_a_version_and_everybody_sees_it(
+    probation: Path, as_nobody: AsNobody, umask: int
+) -> None:
+    place = probation
+    (place / "rows.csv").write_text(ROWS + "30,3,basic\n" * 60)
+
+    def under_umask() -> dict[str, Any]:
+        os.umask(umask)
+        return predict(place, f"{os.getpid()}")
+
+    assert as_nobody(under_umask, GROUP)["err"] == ""
+    assert marks(place) == Marks(rows=63)
+    assert as_nobody(lambda: ask(place, "status"))["out"].count("63 of 100 rows answered") == 1
+    assert as_nobody(under_umask, GROUP)["err"] == ""
+    assert marks(place).good
+    loads = place / "store/models/loan/loads"
+    assert {stat.S_IMODE(path.stat().st_mode) for path in loads.iterdir()} == {0o664}
+    assert "1.5.0: passed" in as_nobody(lambda: ask(place, "status"))["out"]
+    assert ask(place, "mark-good")["code"] == 0
+    assert list(loads.iterdir()) == []
+
+
+def test_nobody_who_cannot_be_counted_is_served_by_a_version_on_probation(
+    probation: Path, as_nobody: AsNobody
+) -> None:
+    before = devices.snapshot(probation / "store")
+    said = as_nobody(lambda: predict(probation, "stranger"))
+    assert said["code"] == 0, said["err"]
+    assert "answered by loan 1.4.0" in said["out"]
+    assert (
+        "this load on probation cannot be counted: Permission denied; 1.4.0 serves until the "
+        "new version is proven" in said["err"]
+    )
+    assert devices.snapshot(probation / "store") == before
+
+
+@pytest.mark.parametrize("planted", ["link", "second name", "pipe", "directory"])
+def test_what_a_member_of_the_group_plants_beside_never_harms_the_owner(
+    probation: Path, as_nobody: AsNobody, planted: str
+) -> None:
+    model = Store(probation / "store", "named by the test").model("loan")
+    digest = model.read().state.active.digest
+    secret = probation / "owner.txt"
+    secret.write_text("the owner's")
+    secret.chmod(0o666)
+
+    def plant() -> None:
+        for name in (
+            f"{digest}.rows",
+            f"{digest}.0.load",
+            f".{digest}.good.{os.getppid()}.tmp",
+        ):
+            path = model.loads.directory / name
+            {
+                "link": lambda path=path: path.symlink_to(secret),
+                "second name": lambda path=path: os.link(secret, path),
+                "pipe": lambda path=path: os.mkfifo(path, 0o666),
+                "directory": lambda path=path: path.mkdir(0o777),
+            }[planted]()
+
+    if planted == "second name":
+        plant()  # the kernel may let nobody link to what is not his
+    else:
+        as_nobody(plant, GROUP)
+    (probation / "rows.csv").write_text(ROWS + "30,3,basic\n" * 200)
+    for _ in range(2):
+        assert predict(probation, "owner")["code"] == 0
+    assert ask(probation, "mark-good", "loan")["code"] == 0
+    assert ask(probation, "status")["code"] == 0
+    assert secret.read_text() == "the owner's"
+    assert model.read().state.candidate is None
 
 
 def interpreter() -> str:

@@ -11,7 +11,7 @@ import pytest
 import weighty
 
 import edge_runtime
-from edge_runtime import runtime
+from edge_runtime import loading
 from edge_runtime.contract.bundle.installed import open_installed
 from edge_runtime.contract.errors import (
     DigestMismatch,
@@ -53,7 +53,7 @@ def test_weights_changed_after_the_install_answer_nothing(
     weights: Path, empty: Store, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed(weights, data)
-    monkeypatch.setattr(runtime, "open_session", lambda *_: pytest.fail("it was opened"))
+    monkeypatch.setattr(loading, "open_session", lambda *_: pytest.fail("it was opened"))
     with pytest.raises(DigestMismatch, match=weighty.NAME):
         edge_runtime.load(store=empty)
 

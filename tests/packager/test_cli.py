@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -22,15 +23,32 @@ from packager import cli
 from packager.bundle_file import read_bundle
 from packager.options import OPTIONS
 
-COMMANDS = dict(sorted(cli.packager.commands.items()))
+
+def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command with its full name, and what stands below it."""
+    for name, command in group.commands.items():
+        yield f"{prefix}{name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix}{name} ")
+
+
+COMMANDS = dict(sorted(commands(cli.packager)))
+
+
+def named(words: list[str]) -> str:
+    """Return the command that these words begin with."""
+    return max(
+        (name for name in COMMANDS if words[: len(name.split())] == name.split()), key=len
+    )
+
+
 HSM = """#!/bin/sh
 exec openssl dgst -sha256 -sign hsm/release.key
 """
 
 
 def help_of(command: str) -> str:
-    arguments = [command] if command else []
-    return packager(*arguments, "--help", cwd=Path.cwd()).out
+    return packager(*command.split(), "--help", cwd=Path.cwd()).out
 
 
 def examples(command: str) -> list[list[str]]:
@@ -56,6 +74,7 @@ def field(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "pass.txt").write_text("secret\n")
     for keys in ("keys", "hsm"):
         packager("keygen", "--out", keys, cwd=directory)
+    packager("trust", "init", cwd=directory)
     shutil.copy(directory / "hsm" / "release.pub", directory / "hsm.pub")
     for name in ("old.pub", "new.pub"):
         shutil.copy(directory / "keys" / "release.pub", directory / name)
@@ -82,9 +101,9 @@ def test_help_ends_with_two_examples_that_parse(command):
     found = examples(command)
     assert len(found) == 2
     for arguments in found:
-        name, *rest = arguments
-        assert command in ("", name)
-        with COMMANDS[name].make_context(name, rest):
+        assert arguments[: len(command.split())] == command.split()
+        name = named(arguments)
+        with COMMANDS[name].make_context(name, arguments[len(name.split()) :]):
             pass
 
 
@@ -99,7 +118,7 @@ RUNNABLE = [
 
 @pytest.mark.parametrize("arguments", RUNNABLE)
 def test_every_example_works_when_typed(here, arguments):
-    if arguments[0] == "keygen":
+    if arguments[0] == "keygen" or arguments[:2] == ["trust", "init"]:
         shutil.rmtree(here / "keys")
     packager(*arguments, cwd=here)
 
@@ -200,6 +219,12 @@ SCHEMAS = {
     "inspect dist/fraud-1.4.0.oci.tar dist/fraud-1.5.0.oci.tar": "edgepack.compare/1",
     "targets": "edgepack.targets/1",
     "emulators": "edgepack.emulators/1",
+    "trust init --out other": "edgepack.trust-init/1",
+    "trust add keys/release.pub --for fraud": "edgepack.trust-list/1",
+    "trust revoke --release fraud@1004000": "edgepack.trust-list/1",
+    "trust rotate --out next": "edgepack.trust-list/1",
+    "trust show": "edgepack.trust-list/1",
+    "trust carry dist/fraud-1.4.0.oci.tar": "edgepack.trust-list/1",
 }
 
 
@@ -212,7 +237,8 @@ def test_json_may_be_asked_for_before_the_command(tmp_path):
 
 
 def test_every_command_has_its_object():
-    assert {line.split()[0] for line in SCHEMAS} == COMMANDS.keys() - {"demo"}
+    leaves = {name for name, one in COMMANDS.items() if not isinstance(one, click.Group)}
+    assert {named(line.split()) for line in SCHEMAS} == leaves - {"demo"}
 
 
 @pytest.mark.parametrize("line", SCHEMAS)

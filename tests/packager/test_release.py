@@ -10,11 +10,15 @@ import bundles
 import devices
 import pytest
 import shrunk
+from certificates import leaf, middle, root
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from host import BUILD, packager, tree
 
 from edge_runtime.contract.bundle.archive import open_layout
 from edge_runtime.contract.bundle.oci import TargetImage
 from edge_runtime.contract.bundle.verify import verify_bundle
+from edge_runtime.contract.bundle.x509 import Authority
 from edge_runtime.contract.errors import (
     BundleUnreadable,
     FilesMismatch,
@@ -242,3 +246,61 @@ def test_a_build_needs_no_key_to_be_unsigned(workshop, tmp_path):
     shutil.copy(workshop / "line.skops", tmp_path)
     packager("build", "line.skops", "--unsigned", "--target", "x86-64-cpu", cwd=tmp_path)
     assert (tmp_path / "dist" / "line-1.0.0.oci.tar").is_file()
+
+
+# --- by a certificate ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Path:
+    """A directory with an authority, one below it, a signer's key and its certificate."""
+    authority = root()
+    below = middle(authority)
+    for name, issued in (("ca", authority), ("below", below), ("signer", leaf(below))):
+        issued.files(tmp_path, name)
+    return tmp_path
+
+
+CHAIN = ("--certificate", "signer.pem", "--certificate", "below.pem", "--authority", "ca.pem")
+
+
+def test_a_certificate_stands_in_the_signature_in_place_of_the_key(unsigned, office):
+    packager("sign", unsigned.name, "--key", "signer.key", *CHAIN, cwd=office)
+    authority = Authority.load((office / "ca.pem").read_bytes())
+    with verify_bundle(unsigned, [authority]) as verified:
+        verified.check()
+        signers = {package.signer for package in verified.packages}
+    printed = x509.load_pem_x509_certificate((office / "signer.pem").read_bytes())
+    assert signers == {printed.fingerprint(hashes.SHA256()).hex()}
+    done = packager("verify", unsigned.name, "--trust", "ca.pem", "--json", cwd=office)
+    assert set(done.json["targets"].values()) == signers
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "error"),
+    [
+        (("--certificate", "signer.pem"), 2, "usage"),
+        (("--authority", "ca.pem"), 2, "usage"),
+        (("--certificate", "signer.pem", "--authority", "ca.pem"), 4, "signer-untrusted"),
+        (("--certificate", "below.pem", "--authority", "ca.pem"), 4, "signature-invalid"),
+        ((*CHAIN[:4], "--authority", "signer.pem"), 4, "key-invalid"),
+        (("--certificate", "none.pem", *CHAIN[4:]), 4, "key-invalid"),
+        (("--certificate", "signer.key", *CHAIN[4:]), 4, "key-invalid"),
+    ],
+)
+def test_certificates_that_do_not_lead_to_the_authority_sign_nothing(
+    unsigned, office, flags, code, error
+):
+    before = tree(office)
+    done = packager(
+        "sign", unsigned.name, "--key", "signer.key", *flags, cwd=office, expect=code
+    )
+    assert f"error[{error}]" in done.err
+    assert tree(office) == before
+
+
+def test_a_certificate_of_another_key_signs_nothing(unsigned, office):
+    generate_key(office / "keys", None)
+    key = ("--key", "keys/release.key")
+    done = packager("sign", unsigned.name, *key, *CHAIN, cwd=office, expect=4)
+    assert "error[key-invalid]: --certificate names the certificate of the key" in done.err

@@ -19,22 +19,32 @@ from typing import Any
 
 import bent
 import bundles
+import certificates
 import host
 import numpy as np
 import pytest
 import shrunk
+import trusts
 import weighty
 
 import edge_runtime
 from edge_runtime.contract.bundle.installed import open_installed
 from edge_runtime.contract.bundle.oci import Part
-from edge_runtime.contract.bundle.signature import PublicKey
+from edge_runtime.contract.bundle.signature import PublicKey, load_trusted
 from edge_runtime.contract.bundle.verify import verify_bundle
 from edge_runtime.contract.columns import assemble
+from edge_runtime.contract.errors import SignerUntrusted
 from edge_runtime.engine.session import SessionPlan, open_session
 from edge_runtime.runtime import install
 from edge_runtime.state.store import Store
-from packager.stages.sign import PRIVATE_NAME, PUBLIC_NAME, generate_key
+from packager.release import sign_bundle, trust_of, write_release
+from packager.stages.sign import (
+    PRIVATE_NAME,
+    PUBLIC_NAME,
+    generate_key,
+    load_signer,
+    read_certification,
+)
 
 VERSION = "1.4.0"
 
@@ -153,6 +163,84 @@ def test_we_verify_what_model_signing_signs(tmp_path: Path, git: str) -> None:
         assert verified.packages[0].signer == key.fingerprint
 
 
+# --- the same by certificates --------------------------------------------------------------
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Path:
+    """A directory with an authority, one below it, a signer's key and its certificate."""
+    authority = certificates.root()
+    below = certificates.middle(authority)
+    signer = certificates.leaf(below)
+    for name, issued in (("ca", authority), ("below", below), ("signer", signer)):
+        issued.files(tmp_path, name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("pinned", ["ca", "below"])
+def test_we_verify_what_model_signing_signs_with_a_certificate(
+    office: Path, pinned: str
+) -> None:
+    parts = bundles.parts(bundles.manifest())
+    directory = office / "model"
+    for part in parts:
+        path = directory / part.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(part.data)
+    done = model_signing(
+        *("sign", "certificate", "--private_key", office / "signer.key"),
+        *("--signing_certificate", office / "signer.pem"),
+        *("--certificate_chain", office / "below.pem", "."),
+        cwd=directory,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    signature = Part("model.sig", (directory / "model.sig").read_bytes())
+    made = bent.one(office / "b.oci.tar", [parts[0], signature, *parts[1:]])
+    authority = load_trusted((office / f"{pinned}.pem").read_bytes())
+    with verify_bundle(made, [authority]) as verified:
+        verified.check()
+    with pytest.raises(SignerUntrusted):
+        verify_bundle(made, [certificates.root().authority()])
+
+
+def verify_chain(directory: Path, authority: Path) -> Any:
+    signature = directory / "model.sig"
+    return model_signing(
+        "verify",
+        "certificate",
+        "--signature",
+        signature,
+        "--certificate_chain",
+        authority,
+        directory,
+    )
+
+
+def test_model_signing_verifies_what_we_sign_with_a_certificate(office: Path) -> None:
+    images = [bundles.image("x86-64-cpu", bundles.parts(bundles.manifest()))]
+    write_release(office / "b.oci.tar", images, None)
+    signer = load_signer(office / "signer.key", None)
+    above = [office / "signer.pem", office / "below.pem"]
+    certification = read_certification(above, office / "ca.pem", signer.public_key)
+    sign_bundle(office / "b.oci.tar", signer, certification)
+    directory = office / "package"
+    with verify_bundle(office / "b.oci.tar", [certification.authority]) as verified:
+        verified.packages[0].extract(directory)
+    done = verify_chain(directory, office / "ca.pem")
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, stranger = certificates.root().files(office, "stranger")
+    assert verify_chain(directory, stranger).returncode != 0
+
+
+def test_openssl_prints_the_fingerprint_that_we_name_a_certificate_by(office: Path) -> None:
+    program = tool("openssl", package="openssl")
+    printed = ran(
+        program, "x509", "-in", office / "ca.pem", "-noout", "-fingerprint", "-sha256"
+    )
+    found = printed.partition("=")[2].strip().replace(":", "").lower()
+    assert found == load_trusted((office / "ca.pem").read_bytes()).fingerprint
+
+
 # --- OCI: skopeo and a registry ------------------------------------------------------------
 
 
@@ -223,6 +311,18 @@ def test_a_bundle_survives_a_registry_with_its_root_digest(
     assert f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}" == root_digest(bundle)
     skopeo("copy", "-a", "--src-tls-verify=false", there, f"oci-archive:{back}:{VERSION}")
     assert root_digest(back) == root_digest(bundle)
+    assert outcome(back) == outcome(bundle)
+
+
+def test_a_list_of_trust_that_a_bundle_carries_survives_a_registry(
+    bundle: Path, registry: str, tmp_path: Path
+) -> None:
+    made = trusts.carrying(tmp_path / "made.oci.tar", trusts.sound(7), bundle)
+    there, back = f"docker://{registry}/trust:{VERSION}", tmp_path / "back.oci.tar"
+    skopeo("copy", "-a", "--dest-tls-verify=false", f"oci-archive:{made}:{VERSION}", there)
+    skopeo("copy", "-a", "--src-tls-verify=false", there, f"oci-archive:{back}:{VERSION}")
+    assert root_digest(back) == root_digest(made)
+    assert trust_of(back) == trusts.sound(7)
     assert outcome(back) == outcome(bundle)
 
 

@@ -162,6 +162,12 @@ def lookup() -> Subject:
     return Subject(model, interface(inputs, outputs), {"index": np.array([0, 2])})
 
 
+def unopenable() -> bytes:
+    """Return a graph that is sound in form, and that no engine has the operator for."""
+    ends = [TensorSpec(name, "float32", (None,)) for name in "xy"]
+    return graph([helper.make_node("NoSuchOperator", ["x"], ["y"])], ends[:1], ends[1:])
+
+
 # --- bundles -------------------------------------------------------------------------------
 
 
@@ -220,13 +226,15 @@ def packed(
 
 def manifest(subject: Subject, models: Mapping[str, bytes], **changes: Any) -> Manifest:
     """Return a manifest of these variants; fields are changed by name."""
-    rows = len(next(iter(subject.feed.values())))
+    rows = len(next(iter(subject.feed.values()), ()))
     fields: dict[str, Any] = {
         "interface": subject.interface,
         "variants": tuple(variant(name, subject) for name in models),
         "golden": Golden(bundles.GOLDEN, rows, synthetic=True),
     }
-    return replace(bundles.manifest(TARGET), **{**fields, **changes})
+    plain = bundles.manifest(TARGET)
+    known = replace(plain.target, opset={"": 18, "ai.onnx.ml": 3})
+    return replace(plain, **{"target": known, **fields, **changes})
 
 
 def reversed_labels(subject: Subject) -> Arrays:

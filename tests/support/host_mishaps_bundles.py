@@ -6,11 +6,14 @@ import json
 from dataclasses import replace
 
 import bundles
+import trusts
+from cryptography.hazmat.primitives import serialization
 from host import packager
 from host_mishaps import ROWS, Scene, brings_about
 
 from edge_runtime.contract import errors as shared
 from edge_runtime.contract.bundle.digests import sha256_hex
+from edge_runtime.contract.bundle.trust_file import MAX_SERIAL
 from packager import errors as own
 from packager.stages.sign import generate_key
 
@@ -142,3 +145,92 @@ def targets_of_two_releases(scene: Scene) -> str:
     mixed = [*bundles.images(["arm64-cpu"]), *bundles.images(["x86-64-cpu"], version="1.5.0")]
     bundles.write_bundle(scene.path / "b.oci.tar", mixed)
     return f"verify b.oci.tar {scene.trusted()}"
+
+
+# --- trust ---------------------------------------------------------------------------------
+
+
+def listed(scene: Scene, data: bytes) -> None:
+    """Write a list, and the root key that signs lists of the tests."""
+    (scene.path / "trust.json").write_bytes(data)
+    (scene.path / "root.key").write_bytes(
+        trusts.ROOT.private_key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    (scene.path / "test.pub").write_bytes(bundles.SIGNER.public_key.pem)
+
+
+OURS = "--file trust.json --root root.key"
+
+
+@brings_about(shared.TrustInvalid, "is read from", "none.json", "cannot be read")
+def no_list(_: Scene) -> str:
+    return "trust show --file none.json"
+
+
+@brings_about(shared.TrustInvalid, "must be signed by the root key", "it names")
+def list_of_another_root(scene: Scene) -> str:
+    listed(scene, trusts.signed(trusts.document(3), trusts.NEXT))
+    return f"trust add test.pub {OURS}"
+
+
+@brings_about(shared.TrustInvalid, "a serial is at most", "the next one would be")
+def serials_spent(scene: Scene) -> str:
+    listed(scene, trusts.sound(MAX_SERIAL))
+    return f"trust add test.pub {OURS}"
+
+
+@brings_about(shared.SignerRevoked, "must not be withdrawn", "serial 3")
+def withdrawn_key_added_again(scene: Scene) -> str:
+    gone = [bundles.SIGNER.public_key.fingerprint]
+    listed(scene, trusts.sound(3, trusts.grant(trusts.STRANGER), keys=gone))
+    return f"trust add test.pub {OURS}"
+
+
+@brings_about(shared.KeyInvalid, "patterns of model names", "Fraud")
+def pattern_that_is_none(scene: Scene) -> str:
+    listed(scene, trusts.sound(3))
+    return f"trust add test.pub --for Fraud {OURS}"
+
+
+@brings_about(shared.KeyInvalid, "its file or its whole fingerprint", "'abc'")
+def key_that_is_neither_file_nor_fingerprint(scene: Scene) -> str:
+    listed(scene, trusts.sound(3))
+    return f"trust revoke --key abc {OURS}"
+
+
+@brings_about(shared.UsageError, "at least one thing", "none")
+def nothing_to_withdraw(_: Scene) -> str:
+    return "trust revoke"
+
+
+@brings_about(shared.UsageError, "NAME@NUMBER", "'fraud@1.4.0'")
+def release_by_its_version(_: Scene) -> str:
+    return "trust revoke --release fraud@1.4.0"
+
+
+@brings_about(shared.UsageError, "64 hex digits", "'abc'")
+def digest_that_is_none(_: Scene) -> str:
+    return "trust revoke --digest abc"
+
+
+@brings_about(own.KeyExists, "written anew", "root.key")
+def second_root_key(scene: Scene) -> str:
+    listed(scene, trusts.sound(3))
+    (scene.path / "trust.json").unlink()
+    return "trust init --out ."
+
+
+@brings_about(own.KeyExists, "written anew", "trust.json")
+def second_list(scene: Scene) -> str:
+    listed(scene, trusts.sound(3))
+    return "trust init --out ."
+
+
+@brings_about(shared.BundleUnreadable, "is signed as one file", "a directory")
+def list_into_a_directory(scene: Scene) -> str:
+    listed(scene, trusts.sound(3))
+    return "trust carry . --file trust.json"

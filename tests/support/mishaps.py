@@ -34,7 +34,7 @@ class Scene:
 
     Attributes:
         path: the directory.
-        store: a store that trusts the test key and serves ``loan`` 1.4.0.
+        store: a store that trusts the test key and serves ``loan`` 1.4.0, which is proven.
         before: the program, with its arguments, that the command is run by; empty where the
             test's own process may run it.
         environment: variables that the command is run with.
@@ -222,7 +222,7 @@ def made_for_an_accelerator(scene: Scene) -> list[str]:
 @brings_about(errors.ModelLoadFailed)
 def model_that_is_none(scene: Scene) -> list[str]:
     answers = {"float32": devices.answers_of(LOAN)}
-    path = scene.bundle(models={"float32": b"no model"}, answers=answers)
+    path = scene.bundle(models={"float32": devices.unopenable()}, answers=answers)
     rows = scene.write("rows.csv", HEADER)
     return ["predict", str(path), "--input", str(rows), "--output", "-"]
 
@@ -244,7 +244,7 @@ def answers_that_differ_on_this_chip(scene: Scene) -> list[str]:
 @brings_about(errors.TrialFailed)
 def model_that_does_not_load_at_install(scene: Scene) -> list[str]:
     answers = {"float32": devices.answers_of(LOAN)}
-    return scene.install(models={"float32": b"no model"}, answers=answers)
+    return scene.install(models={"float32": devices.unopenable()}, answers=answers)
 
 
 @brings_about(errors.NotInstalled)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import bent
 import bundles
+import sticks
 import weighty
 from mishaps import HEADER, Scene, brings_about
 
@@ -29,6 +30,24 @@ def no_such_bundle(scene: Scene) -> list[str]:
 @brings_about(errors.BundleUnreadable)
 def directory_that_is_no_bundle(scene: Scene) -> list[str]:
     return ["verify", str(scene.path)]
+
+
+@brings_about(errors.NoBundleFound)
+def stick_without_a_bundle(scene: Scene) -> list[str]:
+    stick = scene.path / "usb"
+    stick.mkdir()
+    (stick / "holiday.tar").write_bytes(b"x" * 512)
+    (stick / "._loan-1.5.0.oci.tar").write_bytes(b"x" * 4096)
+    return ["install", str(stick)]
+
+
+@brings_about(errors.RefAmbiguous)
+def stick_with_two_models(scene: Scene) -> list[str]:
+    stick = scene.path / "usb"
+    stick.mkdir()
+    for name in ("loan", "other"):
+        sticks.release(stick / f"{name}.oci.tar", "1.5.0", name=name)
+    return ["install", str(stick)]
 
 
 @brings_about(errors.ArchiveCorrupt)

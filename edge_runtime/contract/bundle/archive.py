@@ -52,6 +52,12 @@ class Layout(Protocol):
         """Close the file."""
 
 
+def begins_layout(block: bytes) -> bool:
+    """Tell whether a file's first block begins the tar of a layout, be it a refused one."""
+    first, _, _ = block[:100].rstrip(b"\0").removeprefix(b"./").partition(b"/")
+    return block[257:262] == b"ustar" and first in (b"", b"oci-layout", b"index.json", b"blobs")
+
+
 def open_layout(path: Path) -> Layout:
     """Open a bundle file or directory.
 

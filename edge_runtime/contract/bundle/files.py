@@ -42,6 +42,14 @@ def open_plain(path: Path, *, follow: bool = False) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def is_directory(path: Path) -> bool:
+    """Tell whether a directory stands at a path; what cannot be looked at is none."""
+    try:
+        return path.is_dir()
+    except OSError:  # a stick that was pulled, a directory that may not be entered
+        return False
+
+
 def write_plain(path: Path, chunks: Iterable[bytes]) -> None:
     """Write a new read-only file and make its bytes durable.
 

@@ -25,6 +25,7 @@ MAX_FILES = 1000
 # Groups of instruction sets that a target may need, and alternatives in a group.
 MAX_FLAGS = 16
 MAX_MANIFEST_BYTES = 4 << 20
+MAX_SIGNATURE_BYTES = 1 << 20
 # The tar around a packed file has room for as long a name.
 MAX_PACKED_PATH = 100
 

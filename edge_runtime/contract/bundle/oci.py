@@ -8,6 +8,7 @@ an untrusted hint on the device; what counts is signed.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -31,7 +32,7 @@ from edge_runtime.contract.bundle.manifest import (
     is_digest,
 )
 from edge_runtime.contract.bundle.packing import framed
-from edge_runtime.contract.errors import ArchiveCorrupt, DigestMismatch
+from edge_runtime.contract.errors import ArchiveCorrupt, DigestMismatch, TrustInvalid
 from edge_runtime.contract.strictjson import Fields
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -41,6 +42,9 @@ CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 FILE_PATH = "org.cncf.model.filepath"
 TITLE = "org.opencontainers.image.title"
 REF_NAME = "org.opencontainers.image.ref.name"
+# Where the bundle index carries a ``trust.json`` in base64. Readers that do not know it pass it
+# over, and it outlives a copy through a registry, which a blob that no manifest lists does not.
+TRUST = "dev.edgepack.trust"
 
 _MAX_DOCUMENT = 4 << 20
 _MAX_TARGETS = 100
@@ -165,8 +169,15 @@ def _target_documents(image: TargetImage) -> tuple[bytes, bytes]:
     return manifest, config
 
 
-def layout_entries(images: Sequence[TargetImage]) -> list[tuple[str, Content]]:
-    """Return the archive entries of a bundle, documents first, each blob once."""
+def layout_entries(
+    images: Sequence[TargetImage], trust: bytes | None = None
+) -> list[tuple[str, Content]]:
+    """Return the archive entries of a bundle, documents first, each blob once.
+
+    Args:
+        images: its targets.
+        trust: a ``trust.json`` for it to carry.
+    """
     version = images[0].version
     documents: dict[str, Content] = {}
     blobs: dict[str, Content] = {}
@@ -185,7 +196,10 @@ def layout_entries(images: Sequence[TargetImage]) -> list[tuple[str, Content]]:
         documents[sha256_hex(manifest)] = manifest
         blobs[sha256_hex(config)] = config
         blobs |= {digest_of(part.blob): part.blob for part in image.parts}
-    index = strictjson.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": listed})
+    document = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": listed}
+    if trust is not None:
+        document["annotations"] = {TRUST: base64.b64encode(trust).decode()}
+    index = strictjson.dumps(document)
     root = [_descriptor(INDEX_TYPE, index, annotations={REF_NAME: version}), *tagged]
     outer = strictjson.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": root})
     stored = {sha256_hex(index): index, **documents, **blobs}
@@ -233,6 +247,35 @@ def read_targets(layout: Layout) -> Iterator[dict[str, Layer]]:
             )
     if not found:
         raise _wrong("at least one target manifest", "none")
+
+
+def carried_trust(layout: Layout) -> bytes | None:
+    """Return the ``trust.json`` that a bundle carries, if any; nothing of it is believed.
+
+    Raises:
+        ArchiveCorrupt: when a document does not have the form that it must have.
+        BlobMissing: when the bundle index is referred to and not there.
+        DigestMismatch: when it is not what its name says.
+        JsonMalformed: when it is not strict JSON.
+        TrustInvalid: when what it carries is no base64.
+    """
+    listed = _manifests(read_entry(layout, INDEX_NAME, _MAX_DOCUMENT), INDEX_NAME)
+    for digest in [digest for media_type, digest in listed if media_type == INDEX_TYPE]:
+        what = f"index {digest[:12]}"
+        read = Fields(
+            strictjson.loads(_document(layout, digest), what=what), what, ArchiveCorrupt
+        )
+        if read.has("annotations") and TRUST in (notes := read.object("annotations")):
+            try:
+                return base64.b64decode(notes[TRUST], validate=True)
+            except (TypeError, ValueError):
+                raise TrustInvalid(
+                    f"a bundle carries trust.json in base64, found {notes[TRUST]!r:.80}",
+                    hint="Copy the bundle again, or carry trust.json beside it.",
+                    expected="base64",
+                    found=f"{notes[TRUST]!r:.80}",
+                ) from None
+    return None
 
 
 def _document(layout: Layout, digest: str) -> bytes:

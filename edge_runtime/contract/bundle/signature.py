@@ -1,4 +1,4 @@
-"""Signatures in the form of OpenSSF Model Signing v1.0, by EC P-256 keys.
+"""Signatures in the form of OpenSSF Model Signing v1.0, by EC P-256 keys or certificates.
 
 The form is what the reference tool writes and verifies: a Sigstore bundle v0.3 whose DSSE
 payload is an in-toto statement of predicate type ``https://model_signing/signature/v1.0``.
@@ -11,19 +11,28 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge_runtime.contract import strictjson
+from edge_runtime.contract.bundle.keyring import (
+    EVERY_NAME,
+    PEM_CERTIFICATE,
+    Keyring,
+    Signer,
+)
 from edge_runtime.contract.bundle.manifest import (
     MAX_FILES,
+    MAX_SIGNATURE_BYTES,
     SIGNATURE_NAME,
     is_digest,
 )
+from edge_runtime.contract.bundle.x509 import MAX_CHAIN, Authority, follow_chain
 from edge_runtime.contract.errors import (
     KeyInvalid,
     NoTrustedKey,
@@ -32,7 +41,6 @@ from edge_runtime.contract.errors import (
 )
 from edge_runtime.contract.strictjson import Fields
 
-MAX_SIGNATURE_BYTES = 1 << 20
 _BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -50,17 +58,21 @@ class PublicKey:
         pem: the key as PEM text (SubjectPublicKeyInfo).
         fingerprint: sha256 of that text in hex, the hint that the signing standard puts into
             a signature.
+        patterns: the model names that it may sign for.
     """
 
-    def __init__(self, key: ec.EllipticCurvePublicKey) -> None:
+    def __init__(
+        self, key: ec.EllipticCurvePublicKey, patterns: tuple[str, ...] = EVERY_NAME
+    ) -> None:
         self._key = key
+        self.patterns = patterns
         self.pem = key.public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         self.fingerprint = hashlib.sha256(self.pem).hexdigest()
 
     @classmethod
-    def load(cls, data: bytes) -> PublicKey:
+    def load(cls, data: bytes, patterns: tuple[str, ...] = EVERY_NAME) -> PublicKey:
         """Read a public key in PEM.
 
         Raises:
@@ -76,7 +88,7 @@ class PublicKey:
             raise _invalid_key(type(key).__name__)
         if not isinstance(key.curve, ec.SECP256R1):
             raise _invalid_key(f"an EC key on {key.curve.name}")
-        return cls(key)
+        return cls(key, patterns)
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Tell whether a DER ECDSA signature over sha256 of the message is by this key."""
@@ -96,9 +108,24 @@ def _invalid_key(found: str) -> KeyInvalid:
     )
 
 
-def pre_authentication(payload: bytes) -> bytes:
+# Who may be believed: a key, or an authority whose certificates sign.
+Trusted: TypeAlias = PublicKey | Authority
+
+
+def load_trusted(data: bytes, patterns: tuple[str, ...] = EVERY_NAME) -> Trusted:
+    """Read a public key or an authority's certificate in PEM.
+
+    Raises:
+        KeyInvalid: when it is neither.
+    """
+    if f"-----BEGIN {PEM_CERTIFICATE}-----".encode() in data:
+        return Authority.load(data, patterns)
+    return PublicKey.load(data, patterns)
+
+
+def pre_authentication(payload: bytes, payload_type: str = _PAYLOAD_TYPE) -> bytes:
     """Return the DSSE pre-authentication encoding of a payload: the bytes that are signed."""
-    kind = _PAYLOAD_TYPE.encode()
+    kind = payload_type.encode()
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
@@ -128,15 +155,26 @@ def _root(resources: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256(joined).hexdigest()
 
 
-def render_signature(payload: bytes, signature: bytes, key: PublicKey) -> bytes:
-    """Return the bytes of ``model.sig`` for a payload signed by the key."""
+def render_signature(
+    payload: bytes, signature: bytes, key: PublicKey, certificates: Sequence[bytes] = ()
+) -> bytes:
+    """Return the bytes of ``model.sig`` for a payload signed by the key.
+
+    Args:
+        payload: the statement.
+        signature: DER ECDSA over its pre-authentication encoding.
+        key: whose it is.
+        certificates: in DER, the key's own first, then those above it but the pinned one; where
+            there are any, they stand in place of the key's name.
+    """
+    material: dict[str, Any] = {"publicKey": {"hint": key.fingerprint}}
+    if certificates:
+        raw = [{"rawBytes": base64.b64encode(item).decode()} for item in certificates]
+        material = {"x509CertificateChain": {"certificates": raw}}
     return strictjson.dumps(
         {
             "mediaType": _BUNDLE_TYPE,
-            "verificationMaterial": {
-                "publicKey": {"hint": key.fingerprint},
-                "tlogEntries": [],
-            },
+            "verificationMaterial": {**material, "tlogEntries": []},
             "dsseEnvelope": {
                 "payload": base64.b64encode(payload).decode(),
                 "payloadType": _PAYLOAD_TYPE,
@@ -146,10 +184,8 @@ def render_signature(payload: bytes, signature: bytes, key: PublicKey) -> bytes:
     )
 
 
-def verify_signature(
-    data: bytes, keys: Sequence[PublicKey]
-) -> tuple[dict[str, str], PublicKey]:
-    """Verify a ``model.sig`` and return the signed digests by path, and the key that signed.
+def verify_signature(data: bytes, keys: Sequence[Trusted]) -> tuple[dict[str, str], Signer]:
+    """Verify a ``model.sig`` and return the signed digests by path, and who signed.
 
     Nothing of the payload is parsed before its signature holds.
 
@@ -157,41 +193,70 @@ def verify_signature(
         NoTrustedKey: when there is no key to verify with.
         SignatureInvalid: when it is malformed, covers other bytes, or verifies with no key.
         SignerUntrusted: when it names a key that is not among the trusted ones.
+        SignerRevoked: when who signed was withdrawn.
     """
-    if not keys:
+    ring = Keyring.of(keys)
+    if not ring and not ring.revocations.keys:
         raise NoTrustedKey(
             "a bundle is believed by its signature, and no key is trusted here",
             hint="Trust the release key first: edge-runtime trust add release.pub",
             expected="at least one trusted key",
             found=0,
         )
-    hint, payload, signature = _envelope(data)
+    envelope = _envelope(data)
+    if envelope.certificates:
+        key, signer = _certified(envelope.certificates, ring)
+    else:
+        key, signer = _named(envelope.hint, ring)
+    if not key.verifies(envelope.signature, pre_authentication(envelope.payload)):
+        raise _invalid(
+            f"a signature by key {signer.fingerprint[:16]}… over these bytes", "one that fails"
+        )
+    return _resources(envelope.payload), signer
+
+
+def _named(hint: str, ring: Keyring) -> tuple[PublicKey, Signer]:
+    """Return the key that a signature names."""
+    ring.revocations.refuse_signer([hint])
+    keys = [key for key in ring if isinstance(key, PublicKey)]
     key = next((key for key in keys if key.fingerprint == hint), None)
     if key is None:
-        trusted = [key.fingerprint for key in keys]
+        trusted = [key.fingerprint for key in ring]
         raise SignerUntrusted(
             f"the bundle is signed by key {hint[:16]}…, "
-            f"trusted here: {', '.join(f'{item[:16]}…' for item in trusted)}",
+            f"trusted here: {', '.join(f'{item[:16]}…' for item in trusted) or 'none'}",
             hint="Compare the fingerprint with its owner's, then: edge-runtime trust add",
             found=hint,
             expected=trusted,
         )
-    if not key.verifies(signature, pre_authentication(payload)):
-        raise _invalid(f"a signature by key {hint[:16]}… over these bytes", "one that fails")
-    return _resources(payload), key
+    return key, Signer(hint, key.patterns)
 
 
-def _envelope(data: bytes) -> tuple[str, bytes, bytes]:
-    """Return the key hint, the raw payload and the raw signature of the outer form."""
+def _certified(certificates: Sequence[bytes], ring: Keyring) -> tuple[PublicKey, Signer]:
+    """Return the key of a signer's certificate that a pinned one stands behind."""
+    authorities = [item for item in ring if isinstance(item, Authority)]
+    chain = follow_chain(certificates, authorities)
+    key = PublicKey(chain.key)
+    ring.revocations.refuse_signer([*chain.names, key.fingerprint])
+    return key, Signer(chain.fingerprints[0], chain.authority.patterns)
+
+
+@dataclass(frozen=True)
+class _Envelope:
+    """The outer form of a signature: by whom it claims to be, and over what."""
+
+    hint: str
+    certificates: tuple[bytes, ...]
+    payload: bytes
+    signature: bytes
+
+
+def _envelope(data: bytes) -> _Envelope:
+    """Read the outer form."""
     document = strictjson.loads(data, what=SIGNATURE_NAME, limit=MAX_SIGNATURE_BYTES)
     outer = Fields(document, SIGNATURE_NAME, SignatureInvalid)
     _require(outer.text("mediaType"), _BUNDLE_TYPE)
-    material = outer.fields("verificationMaterial")
-    public_key = material.fields("publicKey")
-    hint = public_key.text("hint", limit=64)
-    if not is_digest(hint):
-        raise _invalid("a key's fingerprint as hint", repr(hint))
-    material.list("tlogEntries", limit=0)
+    hint, certificates = _material(outer.fields("verificationMaterial"))
     envelope = outer.fields("dsseEnvelope")
     _require(envelope.text("payloadType"), _PAYLOAD_TYPE)
     payload = _unbase64(envelope.text("payload", limit=MAX_SIGNATURE_BYTES))
@@ -201,9 +266,33 @@ def _envelope(data: bytes) -> tuple[str, bytes, bytes]:
     entry = Fields(signatures[0], f"{SIGNATURE_NAME}.signatures", SignatureInvalid)
     signature = _unbase64(entry.text("sig", limit=1024))
     entry.text("keyid")
-    for read in (entry, envelope, public_key, material, outer):
+    for read in (entry, envelope, outer):
         read.done()
-    return hint, payload, signature
+    return _Envelope(hint, certificates, payload, signature)
+
+
+def _material(material: Fields) -> tuple[str, tuple[bytes, ...]]:
+    """Return the key's name, or the certificates that stand in its place."""
+    material.list("tlogEntries", limit=0)
+    if material.has("x509CertificateChain"):
+        chain = material.fields("x509CertificateChain")
+        listed = chain.list("certificates", limit=MAX_CHAIN)
+        items = [
+            Fields(item, f"{SIGNATURE_NAME}.certificates", SignatureInvalid) for item in listed
+        ]
+        found = tuple(_unbase64(item.text("rawBytes", limit=32 << 10)) for item in items)
+        if not found:
+            raise _invalid("at least one certificate in its chain", "none")
+        for read in (*items, chain, material):
+            read.done()
+        return "", found
+    public_key = material.fields("publicKey")
+    hint = public_key.text("hint", limit=64)
+    if not is_digest(hint):
+        raise _invalid("a key's fingerprint as hint", repr(hint))
+    public_key.done()
+    material.done()
+    return hint, ()
 
 
 def _resources(payload: bytes) -> dict[str, str]:

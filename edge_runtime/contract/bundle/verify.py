@@ -19,10 +19,14 @@ from edge_runtime.contract.bundle.archive import (
     read_entry,
 )
 from edge_runtime.contract.bundle.digests import checked, sha256_hex
+from edge_runtime.contract.bundle.file_table import check_table, files_mismatch
 from edge_runtime.contract.bundle.files import write_plain
+from edge_runtime.contract.bundle.graph_rules import Allowed, check_graph
+from edge_runtime.contract.bundle.keyring import Keyring
 from edge_runtime.contract.bundle.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
+    MAX_SIGNATURE_BYTES,
     SIGNATURE_NAME,
     FileEntry,
     Manifest,
@@ -30,15 +34,12 @@ from edge_runtime.contract.bundle.manifest import (
 )
 from edge_runtime.contract.bundle.manifest_json import parse_manifest
 from edge_runtime.contract.bundle.oci import Layer, read_targets
-from edge_runtime.contract.bundle.onnxwire import check_references
 from edge_runtime.contract.bundle.packing import unpacked
 from edge_runtime.contract.bundle.signature import (
-    MAX_SIGNATURE_BYTES,
-    PublicKey,
+    Trusted,
     verify_signature,
 )
 from edge_runtime.contract.errors import (
-    FilesMismatch,
     MixedBundle,
     NotInstalled,
     SignatureMissing,
@@ -53,8 +54,8 @@ class VerifiedPackage:
     Attributes:
         manifest: what was signed.
         digest: sha256 in hex of ``manifest.json``; it names the package everywhere.
-        signer: fingerprint of the key that signed; empty for an installed package, whose
-            signature was checked at install.
+        signer: fingerprint of the key or certificate that signed; empty for an installed
+            package, whose signature was checked at install.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class VerifiedPackage:
         them from there.
 
         Raises:
-            GraphRefused: when the graph names a file that is not its weights.
+            GraphRefused: when the graph breaks one of the ``graph_rules``.
             NotInstalled: when there are weights, and no directory to map them from.
             DigestMismatch: when bytes are not the signed ones.
         """
@@ -111,25 +112,26 @@ class VerifiedPackage:
         return self._directory / variant.model_file
 
     def graph(self, variant: Variant) -> bytes:
-        """Return a variant's graph, verified, and seen to read no file but its weights.
+        """Return a variant's graph, verified, and seen to hold nothing that was not signed.
 
         Raises:
-            GraphRefused: when it names any other.
+            GraphRefused: when it breaks one of the ``graph_rules``.
             DigestMismatch: when its bytes are not the signed ones.
         """
         graph = self.read(variant.model_file)
         sizes = {entry.path: entry.size for entry in self.manifest.files}
         files = {PurePosixPath(path).name: sizes[path] for path in variant.weights}
-        check_references(graph, variant.model_file, files)
+        target = self.manifest.target
+        check_graph(graph, variant.model_file, Allowed(target.opset, target.ir, files))
         return graph
 
     def check(self) -> None:
-        """Hash every signed file, and see that no graph reads another.
+        """Hash every signed file, and see that every graph keeps the rules.
 
         Raises:
             DigestMismatch: when bytes are not the signed ones.
             BlobMissing: when one is not there.
-            GraphRefused: when a graph names a file that is not its weights.
+            GraphRefused: when a graph breaks one of the ``graph_rules``.
         """
         for entry in self.manifest.files:
             self._hash(entry.path)
@@ -143,7 +145,7 @@ class VerifiedPackage:
     def _read(self, path: str) -> Iterator[bytes]:
         entry = self.manifest.file(path)
         if entry is None:
-            raise _files_mismatch({path}, set(), self.manifest.target.name)
+            raise files_mismatch({path}, set(), self.manifest.target.name)
         return checked(self._chunks(entry), entry)
 
 
@@ -164,14 +166,14 @@ class BundledPackage(VerifiedPackage):
     def extract(self, directory: Path) -> None:
         """Copy the package into an empty directory, hashing on the way.
 
-        The graphs come first: before anything is written none is left that reads another file.
+        The graphs come first: before anything is written none is left that breaks a rule.
 
         The files' bytes are durable then; their directories are the caller's to sync.
 
         On any error the directory holds unverified leftovers and must be thrown away.
 
         Raises:
-            GraphRefused: when a graph names a file that is not its weights.
+            GraphRefused: when a graph breaks one of the ``graph_rules``.
             DigestMismatch: when bytes are not the signed ones.
             OSError: when the directory cannot be written.
         """
@@ -216,7 +218,7 @@ class VerifiedBundle:
         Raises:
             DigestMismatch: when bytes are not the signed ones.
             BlobMissing: when one is not there.
-            GraphRefused: when a graph names a file that is not its weights.
+            GraphRefused: when a graph breaks one of the ``graph_rules``.
         """
         for package in self.packages:
             package.check()
@@ -232,8 +234,8 @@ class _Signed:
     signer: str
 
 
-def verify_bundle(path: Path, keys: Sequence[PublicKey]) -> VerifiedBundle:
-    """Verify a bundle file or directory against trusted keys.
+def verify_bundle(path: Path, keys: Sequence[Trusted]) -> VerifiedBundle:
+    """Verify a bundle file or directory against trusted keys, and what they withdrew.
 
     Signatures, manifests and the tables of files are verified now; payloads are hashed against
     their signed digests whenever they are read or extracted, or all at once by ``check``.
@@ -241,9 +243,9 @@ def verify_bundle(path: Path, keys: Sequence[PublicKey]) -> VerifiedBundle:
     Raises:
         BundleError: one leaf for each way in which a bundle cannot be believed.
     """
-    layout = open_layout(path)
+    layout, ring = open_layout(path), Keyring.of(keys)
     try:
-        signed = [_verify_target(layout, layers, keys) for layers in read_targets(layout)]
+        signed = [_verify_target(layout, layers, ring) for layers in read_targets(layout)]
         _check_whole(signed)
     except BaseException:
         layout.close()
@@ -272,9 +274,7 @@ def file_chunks(layout: Layout, entry: FileEntry) -> Iterator[bytes]:
     return unpacked(entry, blob) if entry.packed else blob()
 
 
-def _verify_target(
-    layout: Layout, layers: Mapping[str, Layer], keys: Sequence[PublicKey]
-) -> _Signed:
+def _verify_target(layout: Layout, layers: Mapping[str, Layer], ring: Keyring) -> _Signed:
     if SIGNATURE_NAME not in layers:
         raise SignatureMissing(
             f"every target carries {SIGNATURE_NAME}, found one with only {sorted(layers)[:5]}",
@@ -283,59 +283,23 @@ def _verify_target(
             found=sorted(layers),
         )
     signature_bytes = _blob(layout, layers[SIGNATURE_NAME], MAX_SIGNATURE_BYTES)
-    digests, key = verify_signature(signature_bytes, keys)
+    digests, signer = verify_signature(signature_bytes, ring)
     if MANIFEST_NAME not in layers or MANIFEST_NAME not in digests:
-        raise _files_mismatch({MANIFEST_NAME}, set(), "a target")
+        raise files_mismatch({MANIFEST_NAME}, set(), "a target")
     manifest_bytes = _blob(layout, layers[MANIFEST_NAME], MAX_MANIFEST_BYTES)
     manifest_entry = FileEntry(MANIFEST_NAME, len(manifest_bytes), digests[MANIFEST_NAME])
     manifest = parse_manifest(b"".join(checked(iter([manifest_bytes]), manifest_entry)))
-    _check_table(manifest, digests, layers)
-    return _Signed(manifest, manifest_bytes, signature_bytes, key.fingerprint)
+    signer.require_name(manifest.name)
+    digest = sha256_hex(manifest_bytes)
+    ring.revocations.refuse_release(manifest.name, manifest.release, digest)
+    check_table(manifest, digests, layers)
+    return _Signed(manifest, manifest_bytes, signature_bytes, signer.fingerprint)
 
 
 def _blob(layout: Layout, layer: Layer, limit: int) -> bytes:
     data = read_entry(layout, blob_name(layer.digest), limit)
     entry = FileEntry(layer.path, layer.size, layer.digest)
     return b"".join(checked(iter([data]), entry))
-
-
-def _check_table(
-    manifest: Manifest, digests: Mapping[str, str], layers: Mapping[str, Layer]
-) -> None:
-    """Require that layers, signed digests and the manifest's table are the same files.
-
-    A layer is a file as it stands in the archive, a signed digest that of the file unpacked.
-    """
-    blobs = [entry.blob for entry in manifest.files]
-    table = {(blob.path, blob.sha256, blob.size) for blob in blobs}
-    present = {
-        (layer.path, layer.digest, layer.size)
-        for path, layer in layers.items()
-        if path not in (MANIFEST_NAME, SIGNATURE_NAME)
-    }
-    signed = {(path, digest) for path, digest in digests.items() if path != MANIFEST_NAME}
-    target = manifest.target.name
-    if table != present:
-        raise _files_mismatch(_paths(table - present), _paths(present - table), target)
-    listed = {(entry.path, entry.sha256) for entry in manifest.files}
-    if listed != signed:
-        raise _files_mismatch(_paths(signed - listed), _paths(listed - signed), target)
-
-
-def _paths(items: set[tuple[str, str, int]] | set[tuple[str, str]]) -> set[str]:
-    return {item[0] for item in items}
-
-
-def _files_mismatch(wanted: set[str], extra: set[str], target: str) -> FilesMismatch:
-    parts = [f"{', '.join(sorted(wanted))} absent or different"] if wanted else []
-    parts += [f"{', '.join(sorted(extra))} present but not signed so"] if extra else []
-    return FilesMismatch(
-        f"the files of {target} must be exactly the signed ones, found {' and '.join(parts)}",
-        hint="Fetch the bundle again; if it stays so, build it again.",
-        target=target,
-        expected=sorted(wanted),
-        found=sorted(extra),
-    )
 
 
 def _check_whole(signed: Sequence[_Signed]) -> None:

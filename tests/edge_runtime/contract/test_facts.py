@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -58,6 +59,7 @@ devices = st.builds(
     runtime=st.text(max_size=20),
     engine=st.none() | engines,
     engine_problem=st.text(max_size=20),
+    accelerator=st.text(max_size=20),
 )
 
 
@@ -69,6 +71,30 @@ def test_a_passport_gives_back_the_facts_that_it_was_made_from(facts: DeviceFact
 def test_what_a_newer_runtime_adds_to_a_passport_is_left_aside() -> None:
     extended = {**BOARD.to_json(), "gpu_memory_bytes": 8 << 30}
     assert facts_from_json(json.dumps(extended).encode()) == BOARD
+
+
+def test_a_passport_of_an_older_runtime_tells_no_accelerator() -> None:
+    older = {name: value for name, value in BOARD.to_json().items() if name != "accelerator"}
+    assert facts_from_json(json.dumps(older).encode()) == BOARD
+
+
+CUDA = EngineFacts(
+    "onnxruntime-gpu", "1.20.1", ("CUDAExecutionProvider", "CPUExecutionProvider")
+)
+
+
+def test_a_driver_is_part_of_the_identity_where_the_engine_can_use_it() -> None:
+    old, new = (replace(BOARD, accelerator=f"nvidia {number}") for number in ("535", "550"))
+    assert old.identity == new.identity == BOARD.identity
+    old, new = (replace(facts, engine=CUDA) for facts in (old, new))
+    assert old.identity != new.identity
+    assert new.identity.endswith("-nvidia-550")
+
+
+@given(st.text(max_size=200))
+def test_an_identity_may_always_name_a_file(accelerator: str) -> None:
+    identity = replace(BOARD, engine=CUDA, accelerator=accelerator).identity
+    assert re.fullmatch(r"[A-Za-z0-9.-]{1,128}", identity)
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_the_first_variant_that_holds_serves_and_the_others_say_why_not(path: Pa
     subject = devices.loan()
     models = {
         "wrong": subject.model,
-        "broken": b"no model",
+        "broken": devices.unopenable(),
         "sound": subject.model,
         "spare": b"",
     }
@@ -149,7 +149,7 @@ def test_the_last_variant_s_error_is_the_error(path: Path) -> None:
         "wrong": changed(subject, "label", 0, "yes"),
         "broken": devices.answers_of(subject),
     }
-    models = {"wrong": subject.model, "broken": b"no model"}
+    models = {"wrong": subject.model, "broken": devices.unopenable()}
     devices.packed(path, subject, models, answers=answers)
     with package(path) as found, pytest.raises(ModelLoadFailed):
         prove_first(found, found.manifest.variants, threads=1)

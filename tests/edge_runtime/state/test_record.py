@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from edge_runtime.contract.errors import StoreCorrupt, StoreNewer
 from edge_runtime.state import record
-from edge_runtime.state.record import COPIES, Event, Reading, State, Version, activated
+from edge_runtime.state.record import (
+    COPIES,
+    Event,
+    Reading,
+    State,
+    Version,
+    activated,
+    proven_good,
+    rolled_back,
+)
 
 BIG = (1 << 63) - 1
 digests = st.integers(0, (1 << 256) - 1).map(lambda number: f"{number:064x}")
@@ -47,6 +56,7 @@ states = st.builds(
 
 ONE = Version("1" * 64, "1.0.0", 1_000_000, "a" * 64)
 TWO = Version("2" * 64, "2.0.0", 2_000_000, "a" * 64)
+THREE = Version("3" * 64, "3.0.0", 3_000_000, "a" * 64)
 
 
 def put(directory: Path, first: bytes | None, second: bytes | None) -> Reading:
@@ -191,22 +201,67 @@ def test_a_digest_that_could_name_another_directory_is_refused() -> None:
         record.parse(record.render(state), "state")
 
 
-def test_activation_keeps_what_served_before_and_writes_history() -> None:
-    first = activated(State(generation=1), ONE)
+def test_a_version_that_is_activated_is_on_probation() -> None:
+    state = activated(State(generation=1), ONE)
+    assert (state.active, state.candidate, state.previous_good) == (ONE, ONE, None)
+    assert state.tries_left == record.TRIES
+    assert state.floor == 0
+
+
+def test_what_is_proven_raises_the_floor_and_never_lowers_it() -> None:
+    state = proven_good(activated(State(), TWO), "rows")
+    assert (state.active, state.candidate, state.floor) == (TWO, None, 2_000_000)
+    assert proven_good(activated(state, ONE)).floor == 2_000_000
+    assert proven_good(state) == state
+    assert proven_good(State()) == State()
+
+
+def test_activation_keeps_what_was_proven_before_and_writes_history() -> None:
+    first = proven_good(activated(State(generation=1), ONE), "rows")
     second = activated(replace(first, generation=2), TWO, "trial passed")
     assert (second.active, second.previous_good) == (TWO, ONE)
-    assert [(event.generation, event.version) for event in second.history] == [
-        (2, "1.0.0"),
-        (3, "2.0.0"),
+    assert [(event.generation, event.action, event.version) for event in second.history] == [
+        (2, "activated", "1.0.0"),
+        (2, "marked good", "1.0.0"),
+        (3, "activated", "2.0.0"),
     ]
-    assert second.history[1].detail == "trial passed"
+    assert [event.detail for event in second.history] == ["", "rows", "trial passed"]
+
+
+def test_the_way_back_leads_over_versions_on_probation_to_the_proven_one() -> None:
+    state = activated(activated(proven_good(activated(State(), ONE)), TWO), THREE)
+    assert (state.active, state.previous_good) == (THREE, ONE)
+    assert activated(activated(State(), ONE), TWO).previous_good is None
+
+
+def test_going_back_to_the_proven_version_needs_no_probation() -> None:
+    state = activated(activated(proven_good(activated(State(), ONE)), TWO), ONE)
+    assert (state.active, state.candidate, state.previous_good) == (ONE, None, None)
 
 
 def test_activating_what_serves_keeps_the_way_back() -> None:
-    state = activated(activated(State(), ONE), TWO)
+    state = activated(proven_good(activated(State(), ONE)), TWO)
     again = activated(state, replace(TWO, trust="b" * 64))
     assert again.previous_good == ONE
-    assert again.active == replace(TWO, trust="b" * 64)
+    assert again.active == again.candidate == replace(TWO, trust="b" * 64)
+    proven = activated(proven_good(again), TWO)
+    assert (proven.active, proven.candidate, proven.previous_good) == (TWO, None, ONE)
+
+
+def test_a_rollback_serves_what_was_proven_and_leaves_no_way_further_back() -> None:
+    state = rolled_back(activated(proven_good(activated(State(), ONE)), TWO), "it crashed")
+    assert (state.active, state.candidate, state.previous_good) == (ONE, None, None)
+    assert (state.history[-1].action, state.history[-1].version) == ("rolled back", "2.0.0")
+    assert state.history[-1].detail == "it crashed"
+    assert rolled_back(state, "again") == state
+
+
+def test_staged_and_removed_versions_change_the_history_alone() -> None:
+    state = activated(State(), ONE)
+    waiting = record.staged(state, TWO)
+    gone = record.removed(waiting, TWO)
+    assert [event.action for event in gone.history] == ["activated", "staged", "removed"]
+    assert replace(gone, history=()) == replace(state, history=())
 
 
 def test_a_signature_verified_again_is_remembered_for_the_active_version() -> None:

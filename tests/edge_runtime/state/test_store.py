@@ -187,7 +187,7 @@ def test_a_package_that_fails_leaves_the_store_as_it_was(
 def test_a_full_disk_is_said_before_a_byte_is_written(store: Store) -> None:
     with store.writing() as writer:
         before = snapshot(store.root)
-        with pytest.raises(NoSpace, match=f"needs {1 << 60} bytes, .* free"):
+        with pytest.raises(NoSpace, match=r"needs 1073741824.0 GiB beside .* stay, .* free"):
             writer.stage("fraud", DIGEST, lambda _: None, size=1 << 60)
     assert snapshot(store.root) == before
 
@@ -286,7 +286,7 @@ def test_a_second_writer_is_refused_and_readers_are_not(store: Store, install: I
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077], ids=oct)
-def test_an_unprivileged_user_reads_everything_and_writes_only_metrics(
+def test_an_unprivileged_user_reads_everything_and_writes_only_what_is_shared(
     public_directory: Path, install: Install, as_nobody: Callable[..., Any], umask: int
 ) -> None:
     group = 23456
@@ -304,9 +304,9 @@ def test_an_unprivileged_user_reads_everything_and_writes_only_metrics(
     finally:
         os.umask(before)
     model = store.model("fraud")
-    metrics = model.metrics.stat()
-    assert stat.S_IMODE(metrics.st_mode) == 0o2775
-    assert metrics.st_gid == group
+    for shared in (model.metrics, model.loads.directory):
+        assert stat.S_IMODE(shared.stat().st_mode) == 0o2775
+        assert shared.stat().st_gid == group
 
     def predict() -> dict[str, Any]:
         os.umask(0o022)
@@ -335,7 +335,8 @@ def test_an_unprivileged_user_reads_everything_and_writes_only_metrics(
         lambda: [str(path) for path in [root, *root.rglob("*")] if os.access(path, os.W_OK)],
         group,
     )
-    assert sorted(writable) == [str(model.metrics), str(model.metrics / "segment")]
+    shared = [model.loads.directory, model.metrics, model.metrics / "segment"]
+    assert sorted(writable) == [str(path) for path in shared]
 
 
 def test_an_unprivileged_user_is_told_why_he_cannot_write(

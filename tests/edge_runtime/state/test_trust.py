@@ -31,7 +31,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def trust(directory: Path) -> TrustStore:
-    return TrustStore(directory)
+    return TrustStore(directory.parent)
 
 
 def test_a_missing_directory_trusts_no_key(trust: TrustStore) -> None:

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.contract.bundle.digests import sha256_hex
+from edge_runtime.contract.bundle.manifest import MAX_SIGNATURE_BYTES
 from edge_runtime.contract.bundle.signature import (
-    MAX_SIGNATURE_BYTES,
     PublicKey,
     pre_authentication,
     statement,
