@@ -7,6 +7,7 @@ gives it up. Refused input is no fault of the version's, and neither is what the
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,8 @@ class Probation:
         self._lock = threading.Lock()
         self.over = False
         self.problem = ""
+        # A program that ends without having closed its model has not crashed.
+        atexit.register(self.close)
 
     def answered(self, rows: int) -> None:
         """Count rows that were answered; enough of them mark the version good."""
@@ -105,6 +108,7 @@ class Probation:
 
     def close(self) -> None:
         """End the load in order."""
+        atexit.unregister(self.close)
         self._load.end(0 if self.over else self._rows)
 
     @contextmanager

@@ -264,7 +264,7 @@ class Load:
         self._path = path
         self._descriptor = descriptor
         self._durable = durable
-        self._rows = 0
+        self._process = os.getpid()
 
     def answered(self) -> None:
         """Note durably that the first answer was given: a power cut later is no failure.
@@ -280,13 +280,19 @@ class Load:
         os.set_inheritable(self._descriptor, True)
 
     def end(self, rows: int = 0) -> None:
-        """End the load in order.
+        """End the load in order; in a forked child, only let go of the parent's.
 
         Args:
             rows: answered since it began; they count towards the end of a probation.
         """
         if self._descriptor < 0:
             return
+        if os.getpid() == self._process:
+            self._leave(rows)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _leave(self, rows: int) -> None:
         with suppress(OSError):
             if self._durable and rows:
                 self._loads.add_rows(self.digest, rows)
@@ -294,8 +300,6 @@ class Load:
             self._path.unlink()
             if self._durable:
                 disk.sync_directory(self._loads.directory)
-        os.close(self._descriptor)
-        self._descriptor = -1
 
 
 def boot() -> str:

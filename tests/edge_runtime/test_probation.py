@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,28 @@ def test_rows_of_a_load_that_ended_early_count_in_the_next(loads: Loads, load: L
     probation.answered(30)
     probation.close()
     assert loads.marks(DIGEST) == Marks(rows=60)
+
+
+def test_a_program_that_ends_without_closing_its_model_has_not_crashed(loads: Loads) -> None:
+    script = (
+        "from pathlib import Path; import os, sys\n"
+        "from edge_runtime.probation import Probation\n"
+        "from edge_runtime.state.loads import Loads\n"
+        "loads = Loads(Path(sys.argv[1]))\n"
+        "probation = Probation(loads, loads.begin(sys.argv[2], durable=True), 0)\n"
+        "probation.answered(7)\n"
+        "if sys.argv[3] == 'forked' and os.fork() == 0:\n"
+        "    sys.exit()\n"
+        "if sys.argv[3] == 'forked':\n"
+        "    os.wait()\n"
+        "    assert [one.pid for one in loads.running()] == [os.getpid()]\n"
+        "sys.exit('as if nobody caught an error')\n"
+    )
+    for how, rows in (("alone", 7), ("forked", 14)):
+        command = [sys.executable, "-c", script, str(loads.directory), DIGEST, how]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (1, "as if nobody caught an error\n")
+        assert loads.marks(DIGEST) == Marks(rows=rows)
 
 
 def test_the_first_error_of_its_own_gives_a_version_up(loads: Loads, load: Load) -> None:

@@ -2,19 +2,19 @@
 
 Of a signature by an elliptic curve anybody can make a second one that holds as well: (r, s) and
 (r, n - s). So whoever has a certificate can give it another fingerprint, and would slip through
-a withdrawal by name. Therefore a certificate goes by the names of both, and is taken only in the
-one strict form that the rest of its bytes have (ITU-T X.690, section 10; RFC 5480).
+a withdrawal by name. Therefore a certificate goes by the names of both, and is taken only in
+the one strict form that the rest of its bytes have (ITU-T X.690, section 10; RFC 5480).
 """
 
 from __future__ import annotations
 
 import hashlib
 
-# The orders n of the curves that may sign certificates: P-256, P-384 and P-521 (FIPS 186-4, D.1).
+# The orders n of the curves that may sign certificates: P-256, P-384, P-521 (FIPS 186-4, D.1).
 _ORDERS = (
     0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
     0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
-    0x01FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFA51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409,
+    0x01FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFA51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409,
 )
 _INTEGER, _BITS, _SEQUENCE = 0x02, 0x03, 0x30
 _LONG = 0x80

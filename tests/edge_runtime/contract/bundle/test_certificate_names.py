@@ -1,4 +1,4 @@
-"""Names of certificates: whoever makes a second form of one does not get around a withdrawal."""
+"""Names of certificates: no second form of one gets around a withdrawal."""
 
 from __future__ import annotations
 
@@ -31,30 +31,31 @@ CURVES = (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1())
 
 
 def twin(one: Issued, curve: ec.EllipticCurve = CURVES[0]) -> bytes:
-    """Return the other certificate that anybody can make of one; the lengths must be equal."""
-    signature = one.certificate.signature
+    """Return the other certificate that anybody can make of one."""
+    signed, signature = one.certificate.tbs_certificate_bytes, one.certificate.signature
     r, s = decode_dss_signature(signature)
     other = encode_dss_signature(r, curve.group_order - s)
-    assert len(other) == len(signature)
-    return one.der.replace(signature, other)
+    algorithm = one.der[one.der.index(signed) + len(signed) : one.der.rindex(b"\x03")]
+    algorithm = algorithm[: algorithm[1] + 2]
+    return sequence(signed + algorithm + b"\x03" + length(b"\0" + other))
 
 
-def with_twin(by: Issued) -> Issued:
-    """Return a certificate whose twin has as many bytes, as every second one has."""
-    curve = by.key.curve
-    while True:
-        made = leaf(by)
-        r, s = decode_dss_signature(made.certificate.signature)
-        if len(encode_dss_signature(r, curve.group_order - s)) == len(
-            made.certificate.signature
-        ):
-            return made
+def sequence(body: bytes) -> bytes:
+    return b"\x30" + length(body)
+
+
+def length(body: bytes) -> bytes:
+    """Return bytes behind their length, as X.690 has it."""
+    if len(body) < 128:
+        return bytes([len(body)]) + body
+    size = len(body).to_bytes(1 if len(body) < 256 else 2, "big")
+    return bytes([128 + len(size)]) + size + body
 
 
 @pytest.mark.parametrize("curve", CURVES, ids=lambda curve: curve.name)
 def test_a_certificate_goes_by_the_name_of_its_twin_too(curve: ec.EllipticCurve) -> None:
     authority = root(key=ec.generate_private_key(curve))
-    signer = with_twin(authority)
+    signer = leaf(authority)
     other = twin(signer, curve)
     assert other != signer.der
     names = certificate_names(signer.der)
@@ -65,7 +66,7 @@ def test_a_certificate_goes_by_the_name_of_its_twin_too(curve: ec.EllipticCurve)
 
 
 def test_a_withdrawn_certificate_is_withdrawn_in_its_other_form_too() -> None:
-    signer = with_twin(MIDDLE)
+    signer = leaf(MIDDLE)
     for keys in ([signer.fingerprint], [hashlib.sha256(twin(signer)).hexdigest()]):
         ring = Keyring((ROOT.authority(),), Revocations(7, frozenset(keys)))
         for leaf_der in (signer.der, twin(signer)):
