@@ -234,7 +234,7 @@ TUF = (
     _row("fast-forward", "the highest serial is still one", _TRUST, "fast_forward"),
     _row(
         "indefinite freeze",
-        "cannot be told offline; `status` and `health` show the serial",
+        "cannot be told offline; `trust list` shows the serial",
         _TRUST,
         "indefinite_freeze",
     ),
@@ -272,6 +272,8 @@ TUF = (
         _TRUST,
         "key_compromise_of_a_release_key",
         "key_compromise_of_the_root_is_ended_by_pinning_another",
+        f"{_FORMAT}/test_certificate_names.py::"
+        "test_a_withdrawn_certificate_is_withdrawn_in_its_other_form_too",
     ),
     _row(
         "wrong software installation",

@@ -67,10 +67,11 @@ FUZZ = """\
 
 ## Inputs bent at random
 
-{inputs} inputs of `benchmarks/fuzz.py`, bent with an eye for their structure, memory limited:
-{accepted} accepted that must not be, {tracebacks} tracebacks, {left} files left. An input that
-is taken has to hold by its measure. `tests/attacks/test_fuzzing.py` runs some thousand of them,
-and shows that readers broken on purpose are found out.
+{inputs} inputs of `benchmarks/fuzz.py --seed {seed}`, bent with an eye for their structure,
+memory limited:
+{accepted} accepted that must not be, {tracebacks} tracebacks, {left} files left.
+An input that is taken has to hold by its measure. `tests/attacks/test_fuzzing.py` runs some
+thousand of them, and shows that readers broken on purpose are found out.
 
 | what is bent | inputs | refused | taken, and held | by the measure | memory, MiB | seconds |
 |---|--:|--:|--:|---|--:|--:|
@@ -152,6 +153,7 @@ def _fuzz(counts: Sequence[Mapping[str, Any]]) -> str:
     ]
     return FUZZ.format(
         inputs=f"{sum(one['inputs'] for one in counts):,}",
+        seed=counts[0]["seed"],
         rows="\n".join(rows),
         **{
             key: sum(len(one[key]) for one in counts)

@@ -44,6 +44,7 @@ class Count:
         name: the kind.
         what: the same in words.
         measure: by what those were judged that were taken.
+        seed: of the first input.
         inputs: how many there were.
         refused: how many by a typed error, by its code.
         without_effect: how many were taken, and held by the measure.
@@ -57,6 +58,7 @@ class Count:
     name: str
     what: str
     measure: str
+    seed: int
     inputs: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     without_effect: int = 0
@@ -118,7 +120,7 @@ def fuzz(
 def one_kind(kind: Kind, inputs: int, seed: int, room: Path) -> Count:
     """Fuzz one kind in an empty directory."""
     once = kind.make(room)
-    count = Count(kind.name, kind.what, kind.measure)
+    count = Count(kind.name, kind.what, kind.measure, seed)
     _try(once, count, seed)  # the first makes what all of them reuse
     files = set(room.iterdir())
     limits = resource.getrlimit(resource.RLIMIT_AS)

@@ -1,4 +1,4 @@
-"""Every command that changes a store is cut at each of its calls, and each store left is judged.
+"""Every command that changes a store is cut at each call, and each store left is judged.
 
     python benchmarks/power_cuts.py [--share 0.2] [--only NAME…] [--write docs/power-cuts.md]
 
@@ -14,15 +14,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests" / "support")]
+CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests/support")]
 
-from power_broken import STYLES
-from power_cuts import MOUNTS, Findings, Yard
-from power_disks import Disk
-from power_faults import FAULTS, KILL, Failures, Saboteur
-from power_operations import OPERATIONS, Operation, broken
-from power_page import Caught, Results, calls_text, page, totals
-from power_world import World, quick_trials
+from power_broken import STYLES  # noqa: E402
+from power_cuts import MOUNTS, Findings, Yard  # noqa: E402
+from power_disks import Disk  # noqa: E402
+from power_faults import FAULTS, KILL, Failures, Saboteur  # noqa: E402
+from power_operations import OPERATIONS, Operation, broken  # noqa: E402
+from power_page import Caught, Results, calls_text, page, totals  # noqa: E402
+from power_world import World, once_for_all  # noqa: E402
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     if options.write and (options.only or options.share < 1):
         parser.error("--write takes all of it: leave out --only and --share")
     chosen = [one for one in OPERATIONS if not options.only or one.name in options.only]
-    with tempfile.TemporaryDirectory(prefix="power-") as name, quick_trials():
+    with tempfile.TemporaryDirectory(prefix="power-") as name, once_for_all():
         results = _results(Path(name), chosen, options.share)
     print(totals(results.cuts))
     if options.write:
@@ -91,7 +92,9 @@ def _caught(yard: Yard, saboteur: Saboteur) -> Iterator[Caught]:
         cuts = {mount: yard.cut(operation, mount) for mount in MOUNTS}
         caught = Caught(style, saboteur.fail(operation, KILL), cuts)
         bad = sum(len(found.faults) for found in cuts.values())
-        print(f"{style}: {bad} bad after cuts, {len(caught.kills.faults)} after kills", flush=True)
+        print(
+            f"{style}: {bad} bad after cuts, {len(caught.kills.faults)} after kills", flush=True
+        )
         yield caught
 
 

@@ -111,7 +111,7 @@ def test_a_reader_that_is_broken_is_found_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (chosen,) = [item for item in fuzz_kinds.KINDS if item.name == kind]
-    once, count = chosen.make(tmp_path), fuzz.Count(kind, "", "")
+    once, count = chosen.make(tmp_path), fuzz.Count(kind, "", "", 0)
     broken(monkeypatch)
     for seed in range(3000):
         fuzz._try(once, count, seed)
@@ -123,6 +123,6 @@ def test_a_reader_that_is_broken_is_found_out(
 def test_what_is_found_is_found_again_by_its_seed(fuzz: ModuleType) -> None:
     made = []
     for _ in range(2):
-        count = fuzz.Count("x", "", "")
+        count = fuzz.Count("x", "", "", 0)
         fuzz._try(lambda bender: made.append(bender.bytes(b"0123456789")), count, 5)
     assert made[0] == made[1] != b"0123456789"

@@ -46,7 +46,9 @@ def test_its_program_runs(tmp_path: Path) -> None:
 
 def test_every_command_is_in_its_table() -> None:
     section = PAGE.partition("## The commands")[2].partition("### ")[0]
-    told = set(re.findall(r"`([a-z -]+)`", "".join(re.findall(r"^\| (`.*?) \|", section, re.M))))
+    told = set(
+        re.findall(r"`([a-z -]+)`", "".join(re.findall(r"^\| (`.*?) \|", section, re.M)))
+    )
     commands = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     assert {name.split()[0] for name in told} == set(commands)
 

@@ -10,11 +10,11 @@ from power_cuts import Findings, Yard
 from power_disks import Disk, DiskUnavailable
 from power_faults import Failures, Saboteur
 from power_page import calls_text, totals
-from power_world import World, quick_trials
+from power_world import World, once_for_all
 
 # Of the different disks that cuts leave, and of the calls that fail, so many are judged here;
 # benchmarks/power_cuts.py judges them all.
-SHARE = 0.15
+SHARE = 0.2
 
 CUTS = pytest.StashKey[list[Findings]]()
 FAILURES = pytest.StashKey[list[Failures]]()
@@ -22,7 +22,7 @@ FAILURES = pytest.StashKey[list[Failures]]()
 
 @pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with quick_trials():
+    with once_for_all():
         yield World.made(tmp_path_factory.mktemp("power") / "world")
 
 
@@ -42,7 +42,9 @@ def yard(world: World, empty_disk: Disk, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="package")
-def whole_yard(world: World, empty_disk: Disk, tmp_path_factory: pytest.TempPathFactory) -> Yard:
+def whole_yard(
+    world: World, empty_disk: Disk, tmp_path_factory: pytest.TempPathFactory
+) -> Yard:
     """Where all of them are."""
     return Yard(world, tmp_path_factory.mktemp("whole"), empty_disk)
 

@@ -8,8 +8,10 @@ import pytest
 from power_faults import FAULTS, Failures, Saboteur
 from power_operations import OPERATIONS, Operation
 
-SHARE = 0.15
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+SHARE = 0.2
+pytestmark = pytest.mark.skipif(
+    shutil.which("strace") is None, reason="strace is not installed"
+)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -57,12 +57,17 @@ def test_a_program_stands_still_after_each_call_of_its_threads_and_children(
     [
         ("openat", 'AT_FDCWD</x>, "/place/a", O_RDONLY|O_CLOEXEC) = 3</place/a>'),
         ("write", "1<pipe:[4]>, ...) = 3"),
+        ("fsync", "3</placebo>) = 0"),
         ("read", "3</place/a>, ...) = 1"),
         ("rename", '"/elsewhere/a", "/elsewhere/b") = 0'),
     ],
 )
 def test_what_changes_nothing_there_is_no_call_to_cut_at(name: str, arguments: str) -> None:
-    assert not changes(name, arguments, "/place/")
+    assert not changes(name, arguments, "/place")
+
+
+def test_a_sync_of_the_directory_itself_is_one() -> None:
+    assert changes("fsync", "3</place>) = 0", "/place")
 
 
 def test_a_share_is_drawn_by_its_seed_and_never_too_small() -> None:

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 BLOCK = 512
+_MOST = 1 << 20  # so that the memory that is seen is that of the reader
 _INTERESTING = (0, 1, 2, 7, 127, 128, 255, 256, 1 << 31, (1 << 32) + 5, (1 << 63) - 1, 1 << 63)
 _TEXTS = (
     "",
@@ -52,7 +53,7 @@ class Bender:
     def bytes(self, data: bytes, times: int = 3) -> bytes:
         """Change, repeat, drop, insert or swap a few pieces of bytes."""
         for _ in range(self.random.randint(1, times)):
-            data = self._bytes_once(data)
+            data = self._bytes_once(data)[:_MOST]
         return data
 
     def _bytes_once(self, data: bytes) -> bytes:

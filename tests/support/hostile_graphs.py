@@ -85,7 +85,7 @@ def _reading(location: str) -> bytes:
 
 @_hostile("weights out of an absolute path", "a reference to '/")
 def absolute() -> bytes:
-    return _reading("/proc/self/environ")
+    return _reading("/etc/passwd")
 
 
 @_hostile("weights out of the directory above", "a reference to '../")

@@ -27,12 +27,12 @@ def in_place() -> None:
         path.chmod(disk.FILE_MODE)
 
     _write_by(write_file)
-    _sync_only(lambda path: False)
+    _sync_only(lambda _: False)
 
 
 def renamed_unsynced() -> None:
     """Write a temporary file and rename it, as everywhere, and sync nothing."""
-    _sync_only(lambda path: False)
+    _sync_only(lambda _: False)
 
 
 def pointer_synced() -> None:
@@ -62,7 +62,8 @@ SHOWN_BY_KILLS = ("in place", "backup, then move")
 
 
 def _write_by(write_file: Callable[[Path, bytes], None]) -> None:
-    disk.write_file = record.write_file = write_file  # type: ignore[attr-defined]
+    for module in (disk, record):
+        vars(module)["write_file"] = write_file
 
 
 def _sync_only(wanted: Callable[[Path], bool]) -> None:
@@ -70,7 +71,7 @@ def _sync_only(wanted: Callable[[Path], bool]) -> None:
         if wanted(Path(f"/proc/self/fd/{descriptor}").readlink()):
             _sync(descriptor)
 
-    os.fsync = fsync  # type: ignore[assignment]
+    vars(os)["fsync"] = fsync
 
 
 def main(arguments: list[str]) -> int:

@@ -39,20 +39,30 @@ def fault_of(world: World, operation: Operation, root: Path, cut: Cut) -> str:
     """
     store = Store(root, "named by the test")
     try:
-        if cut.told or not operation.damaged:
-            _require_served(store, (operation.serves, operation.then), cut.floor)
-        if cut.told and (lost := operation.lost(store, cut.told)):
-            raise Broken(f"acknowledged and lost: {lost}")
-        said = world.run(root, operation.next_command)
-        if said.code:
-            raise Broken(f"the next command failed: {said.err.strip()}")
-        _require_served(store, (operation.last_version,), cut.floor)
-        if lost := last_state(operation)(store, 1):
-            raise Broken(f"the next command did not do its work: {lost}")
+        _require_kept(store, operation, cut)
+        _require_goes_on(world, store, operation, cut)
         _require_tidy(store)
     except (Broken, EdgepackError, OSError) as error:
         return str(error)
     return ""
+
+
+def _require_kept(store: Store, operation: Operation, cut: Cut) -> None:
+    """Require that it serves, and that what was acknowledged is there."""
+    if cut.told or not operation.damaged:
+        _require_served(store, (operation.serves, operation.then), cut.floor)
+    if cut.told and (lost := operation.lost(store, cut.told)):
+        raise Broken(f"acknowledged and lost: {lost}")
+
+
+def _require_goes_on(world: World, store: Store, operation: Operation, cut: Cut) -> None:
+    """Require that the next command does its work."""
+    said = world.run(store.root, operation.next_command)
+    if said.code:
+        raise Broken(f"the next command failed: {said.err.strip()}")
+    _require_served(store, (operation.last_version,), cut.floor)
+    if lost := last_state(operation)(store, 1):
+        raise Broken(f"the next command did not do its work: {lost}")
 
 
 def _require_served(store: Store, allowed: tuple[str, ...], floor: int) -> None:

@@ -8,7 +8,6 @@ the journal and only delayed data is lost.
 from __future__ import annotations
 
 import random
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -139,9 +138,8 @@ class Yard:
             look(f"call {len(trace.calls)}, {trace.calls[-1]}", trace.told)
 
         with disk.mounted() as point:
-            store = point / "store"
-            words = self._world.program(store, operation.command, operation.module)
-            trace = stopped_at_each_call(words, self._world.environment(), store, at_call)
+            words = self._world.program(point / "store", operation.command, operation.module)
+            trace = stopped_at_each_call(words, self._world.environment(), point, at_call)
             look(THE_END, trace.told)
         return trace, moments
 

@@ -100,7 +100,7 @@ class Disk:
 
     def copied(self, image: Path, options: str = "") -> Disk:
         """Return a copy, to be mounted at the same place."""
-        shutil.copyfile(self.image, image)
+        _copy(self.image, image)
         return Disk(image, self.point, options)
 
     @contextmanager
@@ -113,7 +113,7 @@ class Disk:
             command("umount", self.point)
 
     def commit(self) -> None:
-        """Write an unrelated file and sync it: the journal is committed, delayed data is not."""
+        """Sync an unrelated file: the journal is committed then, delayed data is not."""
         path = self.point / "unrelated"
         path.write_bytes(b"x")
         descriptor = os.open(path, os.O_RDONLY)
@@ -132,8 +132,14 @@ class Disk:
 
     def restore(self, base: Path, snapshot: Snapshot) -> None:
         """Make it what it was at that moment."""
-        shutil.copyfile(base, self.image)
+        _copy(base, self.image)
         with self.image.open("r+b") as stream:
             for number, data in snapshot.blocks.items():
                 stream.seek(number * _BLOCK)
                 stream.write(data)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a disk into a new file: a loop device may still hold the old one for a moment."""
+    target.unlink(missing_ok=True)
+    shutil.copyfile(source, target)

@@ -7,6 +7,7 @@ ENOSPC or EIO, or kills the command there.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -127,7 +128,7 @@ class Saboteur:
             if call := _CALL.match(line):
                 name, arguments = call["name"], call["arguments"]
                 seen[name] += 1
-                if changes(name, arguments, f"{root}/"):
+                if changes(name, arguments, str(root.parent)):
                     points.append(Call(name, seen[name], arguments))
         return points
 
@@ -162,11 +163,9 @@ class Saboteur:
             hits = [line for line in lines if _CALL.match(line)][-1:]
         else:
             hits = [line for line in lines if "(INJECTED)" in line]
-        return len(hits) == 1 and f" {point.name}(" in hits[0] and f"{root}/" in hits[0]
+        return len(hits) == 1 and f" {point.name}(" in hits[0] and str(root.parent) in hits[0]
 
-    def _run(
-        self, operation: Operation, root: Path, injection: tuple[str, ...]
-    ) -> Ended:
+    def _run(self, operation: Operation, root: Path, injection: tuple[str, ...]) -> Ended:
         """Run the command under strace."""
         server, said = self._server, self._directory / "said"
         errors = said.with_name("said.errors")
@@ -179,7 +178,7 @@ class Saboteur:
         child = int(server.stdout.readline())
         log = ("-o", str(self._directory / "trace"), "-p", str(child))
         tracer = subprocess.Popen([*strace(*injection), *log], stderr=subprocess.DEVNULL)
-        _wait_until_traced(child)
+        _wait_until_traced(child, tracer)
         code = int(server.stdout.readline())
         tracer.wait(timeout=60)
         return Ended(code, *(path.read_text("utf-8", "replace") for path in (said, errors)))
@@ -191,12 +190,12 @@ def _outcome(code: int) -> str:
     return "typed error" if code else "done all the same"
 
 
-def _wait_until_traced(child: int) -> None:
+def _wait_until_traced(child: int, tracer: subprocess.Popen[bytes]) -> None:
     """Wait until a stopped process is watched, then let it go on."""
     status = Path(f"/proc/{child}/status")
-    for _ in range(5000):
-        text = status.read_text(encoding="ascii", errors="replace")
-        if "TracerPid:\t0\n" not in text and ("\tt (" in text or "\tT (" in text):
-            break
+    while "\tt (tracing stop)\n" not in status.read_text(encoding="ascii", errors="replace"):
+        if tracer.poll() is not None:
+            os.kill(child, signal.SIGKILL)
+            raise RuntimeError(f"strace does not trace here: exit status {tracer.returncode}")
         time.sleep(0.001)
-    subprocess.run(["kill", "-CONT", str(child)], check=True)
+    os.kill(child, signal.SIGCONT)

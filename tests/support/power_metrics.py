@@ -1,6 +1,8 @@
 """A process that counts, told to write its metrics a few times; each time it says so.
 
     python -m power_metrics --store DIR WINDOWS
+
+It writes as a recorder does, only sooner: a window a minute would take too long.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,8 +44,9 @@ class Results:
     @property
     def bad(self) -> int:
         """How many stores were not as they must be, and broken stores were not caught."""
-        missed = sum(not is_caught(one) for one in self.caught)
-        return missed + sum(len(found.faults) for found in (*self.cuts, *self.failures))
+        missed = [one for one in self.caught if not is_caught(one)]
+        cut = sum(len(found.faults) for found in self.cuts)
+        return len(missed) + cut + sum(len(found.faults) for found in self.failures)
 
 
 def is_caught(caught: Caught) -> bool:
@@ -56,7 +58,7 @@ def is_caught(caught: Caught) -> bool:
 def calls_text(counts: Counter[str]) -> str:
     """Return counts, the largest first."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{name} × {count}" for name, count in ordered)
+    return ", ".join(f"{count} {name}" for name, count in ordered)
 
 
 def totals(cuts: Sequence[Findings]) -> str:
@@ -110,8 +112,9 @@ _FAILING = """
 ## Calls that fail
 
 Each call that would change the store fails with ENOSPC, then with EIO, or the command is killed
-there. Then the command has to end with a typed error or do its work all the same (metrics and
-marks of probation are best effort, and it says so), and the store is judged as above.
+there. Then the command has to end with a typed error or do its work all the same (clearing up
+is left to the next one then, and a load that cannot be counted says so), and the store is
+judged as above. Killed commands are judged without a power cut: this is what `kill -9` can do.
 """
 
 _LIMITS = """
@@ -184,7 +187,7 @@ def _caught_table(caught: Sequence[Caught]) -> str:
             for kind in (RAW, JOURNAL):
                 cells.append(_share(found.faults_of(kind), found.judged[kind]))
         first = next(iter(one.cuts.values())).faults
-        told = first[0].rpartition(": ")[2] if first else "nothing"
+        told = re.sub(r"/\S*/", "", first[0].rpartition(": ")[2]) if first else "nothing"
         lines.append(f"| {one.style} | {' | '.join(cells)} | {told} |")
     return "\n".join(lines) + "\n"
 

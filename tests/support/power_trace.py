@@ -82,8 +82,14 @@ class Trace:
 
 
 def changes(name: str, arguments: str, place: str) -> bool:
-    """Tell whether a call, as strace shows it, is made to change something below a place."""
-    if name not in CHANGING or place not in arguments:
+    """Tell whether a call, as strace shows it, is made to change a directory or what it holds.
+
+    Args:
+        name: of the call.
+        arguments: as strace shows them, its result included.
+        place: the directory's path.
+    """
+    if name not in CHANGING or not re.search(rf'{re.escape(place)}[/">]', arguments):
         return False
     return name not in _OPENING or any(flag in arguments for flag in _MAKING)
 
@@ -105,7 +111,7 @@ def stopped_at_each_call(
     Args:
         words: the program and its arguments.
         environment: what it sees.
-        place: only calls with paths below it count.
+        place: only calls that change this directory or what it holds count.
         look: may read the disk; the last of ``Trace.calls`` is the one just made.
     """
     reader, writer = os.pipe()
@@ -124,7 +130,7 @@ def stopped_at_each_call(
     os.close(writer)
     watchdog = threading.Timer(_PATIENCE_S, _kill, [process])
     watchdog.start()
-    follower = _Follower(f"{place}/", look)
+    follower = _Follower(str(place), look)
     try:
         with os.fdopen(reader, encoding="utf-8", errors="replace") as lines:
             for line in lines:

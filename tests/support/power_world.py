@@ -15,12 +15,15 @@ import bundles
 import devices
 import numpy as np
 
-from edge_runtime import installing, proofs
+from edge_runtime import __main__ as command_line
+from edge_runtime import installing, probe, proofs
 from edge_runtime.contract.bundle.oci import TargetImage
 from edge_runtime.contract.bundle.trust_file import TRUST_NAME
 from edge_runtime.contract.tensors import Arrays
 from edge_runtime.engine.session import SessionPlan, open_session
-from edge_runtime.engine.trial import Verdict, run_trial
+from edge_runtime.engine.trial import run_trial
+from edge_runtime.engine.verdict import Verdict
+from edge_runtime.parser import build_parser
 from edge_runtime.state import loads
 from packager.stages.pack import write_bundle
 from packager.stages.sign import load_signer
@@ -110,7 +113,7 @@ def _bundle(path: Path, version: str, scale: float) -> None:
 
 
 def _trust_lists(directory: Path) -> None:
-    """Write a root key and two lists: one that grants the key, and one that withdraws another."""
+    """Write a root key and two lists: one grants the key, the next withdraws another."""
     init_trust(directory, None)
     root = load_signer(directory / ROOT_NAMES[0], None)
     path = directory / TRUST_NAME
@@ -134,8 +137,12 @@ def as_bytes(arrays: Arrays) -> dict[str, bytes]:
 
 
 @contextmanager
-def quick_trials() -> Iterator[None]:
-    """Try each package once, in a real child, and let later trials find the same at once."""
+def once_for_all() -> Iterator[None]:
+    """Do once what a process does anew for each command, while thousands of disks are judged.
+
+    Each package is tried once, in a real child, and later trials find the same at once; so are
+    the command line's parser and the control groups' limits.
+    """
     known: dict[tuple[str, tuple[str, ...]], tuple[Verdict, ...]] = {}
 
     def remembering(
@@ -149,6 +156,8 @@ def quick_trials() -> Iterator[None]:
     with (
         mock.patch.object(installing, "run_trial", remembering),
         mock.patch.object(proofs, "run_trial", remembering),
+        mock.patch.object(command_line, "build_parser", cache(build_parser)),
+        mock.patch.object(probe, "control_group_limits", cache(probe.control_group_limits)),
     ):
         yield
 
