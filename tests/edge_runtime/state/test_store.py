@@ -25,6 +25,7 @@ from edge_runtime.contract.errors import (
     StoreUnwritable,
 )
 from edge_runtime.state import disk
+from edge_runtime.state.loads import Loads
 from edge_runtime.state.record import reverified
 from edge_runtime.state.store import Store, StoreWriter, locate_store
 
@@ -135,6 +136,30 @@ def test_an_install_cut_short_leaves_no_model_that_would_be_listed(
 
 
 # --- writing -------------------------------------------------------------------------------
+
+
+def test_a_model_whose_only_version_is_gone_is_still_one_that_has_to_serve(
+    store: Store, install: Install
+) -> None:
+    # A repair that was cut short leaves it so: the damaged one is away, the new one not there.
+    with store.writing() as writer:
+        digest = install(writer)
+    disk.remove_tree(store.model("fraud").version(digest))
+    assert store.models() == ("fraud",)
+    assert store.model("fraud").choices() == (digest,)
+
+
+def test_a_failing_disk_while_old_marks_are_forgotten_is_a_typed_error(
+    store: Store, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with store.writing() as writer:
+        install(writer)
+        monkeypatch.setattr(Loads, "forget", fail)
+        with pytest.raises(StoreUnwritable, match="Input/output error"):
+            install(writer, version="1.5.0", release=1_005_000)
 
 
 def test_a_staged_package_appears_whole_and_read_only(store: Store, install: Install) -> None:
