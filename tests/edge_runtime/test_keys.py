@@ -10,6 +10,7 @@ import pytest
 import trusts
 from certificates import certified, leaf, middle, root
 
+from edge_runtime.contract.bundle.certificate_names import certificate_names
 from edge_runtime.contract.bundle.keyring import Keyring, Revocations, claimed_signers
 from edge_runtime.contract.bundle.trust_file import MAX_TRUST_BYTES, TRUST_NAME
 from edge_runtime.contract.bundle.verify import verify_bundle
@@ -212,7 +213,9 @@ def test_who_signed_is_told_without_cryptography_by_key_or_by_chain(tmp_path: Pa
     below = middle(authority)
     signer = leaf(below)
     parts = certified(signer, below)
-    assert claimed_signers(parts[1].data) == (signer.fingerprint, below.fingerprint)
+    named = (*certificate_names(signer.der), *certificate_names(below.der))
+    assert claimed_signers(parts[1].data) == named
+    assert {signer.fingerprint, below.fingerprint} < set(named)
     with verify_bundle(bundles.bundle(tmp_path / "b.oci.tar"), bundles.KEYS) as verified:
         (tmp_path / "p").mkdir()
         verified.packages[0].extract(tmp_path / "p")

@@ -151,7 +151,7 @@ def a_profile_of_another_age(scene: Scene) -> str:
 
 
 def own_profile(scene: Scene, pattern: str, new: str) -> str:
-    text = (Path(shared.__file__).parents[2] / "targets" / "x86-64-cpu.toml").read_text("utf-8")
+    text = (Path(shared.__file__).parents[3] / "targets" / "x86-64-cpu.toml").read_text("utf-8")
     changed, count = re.subn(pattern, new, text)
     assert count == 1
     return scene.write("own.toml", changed)

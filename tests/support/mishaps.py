@@ -26,7 +26,7 @@ from edge_runtime.contract.npz import write_npz
 
 LOAN = devices.loan()
 HEADER = "income (k€),visits,plan\n"
-CHECKOUT = Path(errors.__file__).parents[2]
+CHECKOUT = Path(errors.__file__).parents[3]
 
 
 class Scene:

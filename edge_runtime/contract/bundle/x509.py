@@ -8,6 +8,7 @@ here is its withdrawal.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -17,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edge_runtime.contract.bundle.certificate_names import certificate_names
@@ -41,6 +43,7 @@ _UNREADABLE = (
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,
 )
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
@@ -132,7 +135,10 @@ def _read(data: bytes) -> x509.Certificate:
     if len(data) > MAX_CERTIFICATE_BYTES:
         raise _invalid(f"certificates of at most {MAX_CERTIFICATE_BYTES} bytes", str(len(data)))
     try:
-        found = x509.load_der_x509_certificate(data)
+        with warnings.catch_warnings():
+            # What cryptography only warns of, such as a serial number below one, is unsound.
+            warnings.simplefilter("error", CryptographyDeprecationWarning)
+            found = x509.load_der_x509_certificate(data)
         certificate_names(data)
         _ = found.extensions, found.subject, found.issuer, found.signature_hash_algorithm
         found.public_key()

@@ -154,7 +154,7 @@ def test_tolerances_are_far_narrower_than_what_saturation_does(
                 continue
             atol = vectors.tolerances[name][output].atol
             noise = np.abs(array - base[output]).max()
-            assert atol < (max(0.34 * noise, 5e-4 * np.abs(array).max()))
+            assert atol < (max(0.51 * noise, 5e-4 * np.abs(array).max()))
 
 
 def test_int8_answers_with_clipped_sums_are_caught() -> None:
