@@ -86,8 +86,3 @@ def examples_text(*lines: str) -> str:
 def add_name(parser: argparse.ArgumentParser) -> None:
     """Let a command be about one model, or all."""
     parser.add_argument("name", metavar="NAME", nargs="?", help="one model; otherwise all")
-
-
-def add_bundle(parser: argparse.ArgumentParser) -> None:
-    """Let a command be about a bundle."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a .oci.tar file or layout directory")

@@ -242,18 +242,6 @@ def parse_document(payload: bytes) -> TrustDocument:
     return TrustDocument(serial, grants, revocations)
 
 
-def parse_root(envelope: Envelope) -> str:
-    """Return the fingerprint of the root that a change of root leads to.
-
-    Raises:
-        TrustInvalid: when it is of another form.
-    """
-    found = pem_fingerprint(_rotation(envelope.payload))
-    if found is None:
-        raise _invalid("a public key in PEM as new root", "none")
-    return found
-
-
 def _rotation(payload: bytes) -> str:
     read = Fields(_json(payload, "a change of root"), f"{TRUST_NAME}.rotation", TrustInvalid)
     _require(read.text("schema"), ROOT_SCHEMA)
